@@ -1,0 +1,38 @@
+import { defineConfig } from "vitest/config";
+
+/**
+ * unit: beside the code, no process but this one.
+ * integration: a real API server and etcd (and registry), started by the suite's set-up.
+ * e2e: the local cluster, brought up once by the suite's set-up.
+ */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["{src,cluster,scripts,bench,demo,test/support}/**/*.test.ts"],
+          exclude: ["**/*.integration.test.ts"],
+        },
+      },
+      {
+        test: {
+          name: "integration",
+          include: ["{src,test/integration}/**/*.integration.test.ts"],
+          globalSetup: ["test/integration/setup.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          globalSetup: ["test/e2e/setup.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+    ],
+  },
+});
