@@ -1,0 +1,95 @@
+import { z } from "zod";
+import type { KubeObject } from "../kube/resources.ts";
+import { conditions, labelName, labelSelector, objectName, objectReference, rules, time } from "./common.ts";
+
+export const checkpointSpec = z
+  .object({
+    schedule: z.string().max(256).optional(),
+    selector: labelSelector.optional(),
+    checkpointScheduleRef: objectReference.optional(),
+    checkpointData: z
+      .string()
+      .min(1)
+      .max(255)
+      .regex(/^[A-Za-z0-9_][A-Za-z0-9_.:+-]*$/)
+      .describe("File name of the archive in its node's checkpoint directory: a name, never a path."),
+    checkpointTimestamp: time,
+    checkpointID: objectName.describe("The Checkpoint's own name."),
+    containerName: labelName,
+    nodeName: objectName,
+  })
+  .meta(
+    rules(
+      { rule: "self == oldSelf", message: "a Checkpoint records what was: it does not change" },
+      { rule: "!self.checkpointData.contains('..')", message: "checkpointData is a file name, not a path" },
+    ),
+  );
+export type CheckpointSpec = z.infer<typeof checkpointSpec>;
+
+export const checkpointPhase = z.enum(["Created", "Processing", "ImageBuilt", "Failed"]);
+export type CheckpointPhase = z.infer<typeof checkpointPhase>;
+
+/** Where a container's state comes from: the run of the container that was dumped, and that run's origin. */
+export const lineage = z.object({
+  podUID: z.string().max(64),
+  containerID: z.string().max(128).describe("Runtime's ID of the container that was dumped."),
+  restartCount: z.int().min(0),
+  parent: objectName.optional().describe("The Checkpoint that this container had been restored from."),
+});
+export type Lineage = z.infer<typeof lineage>;
+
+export const checkpointStatus = z.object({
+  phase: checkpointPhase.optional(),
+  checkpointImage: z.string().max(512).optional().describe("Repository path of the image."),
+  runtimeImage: z.string().max(1024).optional().describe("Pull address, repository and digest."),
+  conditions: conditions.optional(),
+  lastTransitionTime: time.optional(),
+  failedReason: z.string().max(32768).optional(),
+  lineage: lineage.optional(),
+  digest: z.string().max(128).optional().describe("sha256 of the archive."),
+  imageDigest: z.string().max(128).optional().describe("Digest of the image's manifest."),
+  sizeBytes: z.int().min(0).optional(),
+  frozenMicroseconds: z.int().min(0).optional().describe("How long CRIU kept the container frozen."),
+  engine: z.enum(["kubelet", "runc"]).optional(),
+  versions: z
+    .object({
+      runtime: z.string().max(256).optional(),
+      kernel: z.string().max(256).optional(),
+      architecture: z.string().max(64).optional(),
+    })
+    .optional(),
+  baseImage: z.string().max(1024).optional().describe("The image the container was first started from."),
+  baseImageDigest: z.string().max(1024).optional(),
+  specHash: z.string().max(128).optional().describe("Hash of everything the process was given."),
+  copies: z
+    .array(
+      z.object({
+        kind: z.enum(["Node", "Registry"]),
+        node: objectName.optional(),
+        image: z.string().max(1024).optional(),
+        verifiedTime: time.optional(),
+      }),
+    )
+    .max(64)
+    .optional(),
+  restoredCount: z.int().min(0).optional(),
+  lastRestoredTime: time.optional(),
+});
+export type CheckpointStatus = z.infer<typeof checkpointStatus>;
+
+export interface Checkpoint extends KubeObject {
+  spec: CheckpointSpec;
+  status?: CheckpointStatus;
+}
+
+/**
+ * A Checkpoint goes only after its bytes: the agent of its node releases the first when the archive is gone,
+ * the operator the second when the manifest is gone from the registry (and the first for a lost node).
+ */
+export const ARCHIVE_FINALIZER = "checkpoint-restore.kcr.io/archive";
+export const IMAGE_FINALIZER = "checkpoint-restore.kcr.io/image";
+
+/** Condition types of a Checkpoint. */
+export const RESTORABLE = "Restorable";
+export const POISONED = "Poisoned";
+export const IMAGE_PUSHED = "ImagePushed";

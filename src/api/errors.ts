@@ -1,0 +1,156 @@
+/**
+ * Every error that kcr shows a person: a stable code (used as reason of conditions and Events), what it
+ * means, and what to do. The page docs/reference/errors.md is generated from this list.
+ */
+export const ERRORS = {
+  InvalidSchedule: {
+    means: "The cron expression cannot be read, or never fires.",
+    remedy: "Use five fields (minute hour day month weekday) or a nickname such as @hourly.",
+  },
+  InvalidTimeZone: {
+    means: "The time zone of the schedule is not known.",
+    remedy: "Use an IANA name such as Europe/Berlin, or leave it out for UTC.",
+  },
+  ScheduleNameTaken: {
+    means: "A CheckpointSchedule of the workload's name exists and does not belong to the workload.",
+    remedy: "Rename or delete that schedule; kcr never takes over an object that it did not make.",
+  },
+  EmptySelector: {
+    means: "The schedule's selector is empty and would select every pod.",
+    remedy: "Name at least one label in spec.selector.",
+  },
+  NoMatchingPods: {
+    means: "No running pod matches the schedule's selector.",
+    remedy: "Compare spec.selector with the labels of the pods; nothing is captured until one matches.",
+  },
+  PodInOtherNamespace: {
+    means: "The request names a pod of another namespace.",
+    remedy: "Make the request in the pod's own namespace.",
+  },
+  PodNotFound: {
+    means: "The pod does not exist, or was replaced by another of the same name.",
+    remedy: "Name a pod that is running.",
+  },
+  PodNotRunning: {
+    means: "The pod is not running, or is being deleted.",
+    remedy: "Wait until the pod runs and make a new request.",
+  },
+  ContainerNotFound: {
+    means: "The pod has no such container.",
+    remedy: "Name one of the pod's containers in spec.containerName.",
+  },
+  ContainerNotRunning: {
+    means: "The container is not running.",
+    remedy: "Wait until the container runs and make a new request.",
+  },
+  RestoreInProgress: {
+    means: "The container ended and what follows is not decided yet: a dump now would bury its state.",
+    remedy: "Nothing: the next slot captures the restored container.",
+  },
+  DeadlineExceeded: {
+    means: "The checkpoint was not taken within the request's timeoutSeconds.",
+    remedy: "Look whether the agent of the node runs; raise timeoutSeconds for large containers.",
+  },
+  NodeLost: {
+    means: "The node of the container no longer exists.",
+    remedy: "Nothing: copies on other nodes and in the registry are kept.",
+  },
+  KubeletCertUntrusted: {
+    means: "The kubelet's serving certificate is not signed by the trusted CA.",
+    remedy:
+      "Let the cluster sign kubelet certificates (serverTLSBootstrap), or give the kubelets' CA in kubelet.caFile of kcr's configuration.",
+  },
+  KubeletForbidden: {
+    means: "The kubelet refused the agent.",
+    remedy: "The agent's account needs create on nodes/checkpoint, and the kubelet webhook authorization.",
+  },
+  KubeletUnreachable: {
+    means: "The kubelet does not answer on its port.",
+    remedy: "Check that pods of the node may reach port 10250 of their own node.",
+  },
+  CheckpointUnsupported: {
+    means: "The kubelet or the runtime cannot checkpoint.",
+    remedy: "The feature gate ContainerCheckpoint must be on, and the runtime needs CRIU on the node.",
+  },
+  CheckpointFailed: {
+    means: "The runtime could not dump the container.",
+    remedy: "The message carries what the runtime said; the end of CRIU's dump.log names the cause.",
+  },
+  ArchiveInvalid: {
+    means: "The checkpoint archive is damaged, cut short, or not of the container that was asked for.",
+    remedy: "Take a new checkpoint; check the node's disk.",
+  },
+  ArchiveMissing: {
+    means: "The checkpoint archive is no longer on its node.",
+    remedy: "Take a new checkpoint; nothing else may clean the kubelet's checkpoint directory.",
+  },
+  RegistryUnreachable: {
+    means: "The registry does not answer.",
+    remedy: "Check registry.push in kcr's configuration. The archive is kept and the push tried again.",
+  },
+  RegistryUnauthorized: {
+    means: "The registry refused the credentials.",
+    remedy: "Check the Secret named in kcr's configuration: a dockerconfigjson with push rights.",
+  },
+  RegistryUntrusted: {
+    means: "The registry's certificate is not trusted.",
+    remedy: "Give its CA in registry.caFile of kcr's configuration.",
+  },
+  RegistryRefused: {
+    means: "The registry refused the image.",
+    remedy: "The message carries what the registry said.",
+  },
+  ImagePullFailed: {
+    means: "The node cannot pull from the registry of checkpoints.",
+    remedy:
+      "Check registry.pull in kcr's configuration and the runtime's registry settings on the node, and pull secrets.",
+  },
+  ImagePullPolicyNever: {
+    means: "The container's imagePullPolicy is Never: a checkpoint image cannot be pulled for it.",
+    remedy: "Use IfNotPresent, or restore with strategy Runtime.",
+  },
+  StrategyUnavailable: {
+    means: "The pod's node cannot restore with any strategy that the schedule allows.",
+    remedy: "Strategy Image needs containerd 2.1 to 2.3 or a CRI-O that restores; see the README's table.",
+  },
+  NoCheckpoint: {
+    means: "The container failed and no good checkpoint of it exists.",
+    remedy: "Nothing: it starts afresh. Shorten the schedule if this loses too much.",
+  },
+  CheckpointPoisoned: {
+    means: "The container crashed again at once after each restore from this checkpoint.",
+    remedy: "Nothing: an older one is tried. Look at the container's log for the cause.",
+  },
+  RestoreFailed: {
+    means: "No checkpoint of the container could be restored.",
+    remedy: "The container runs its original image again; see the Events of its pod.",
+  },
+  Internal: {
+    means: "Something kcr did not expect.",
+    remedy: "Report it with the log of the operator or agent.",
+  },
+} as const;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** An error that a person is shown: code from the registry, and a sentence naming what was wrong. */
+export class KcrError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "KcrError";
+    this.code = code;
+  }
+
+  /** What was wrong, and what to do. */
+  get advice(): string {
+    return `${this.message}. ${ERRORS[this.code].remedy}`;
+  }
+}
+
+/** Any error as a KcrError: what was not foreseen is Internal. */
+export function asKcrError(error: unknown): KcrError {
+  if (error instanceof KcrError) return error;
+  return new KcrError("Internal", error instanceof Error ? error.message : String(error), { cause: error });
+}

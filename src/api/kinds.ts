@@ -1,0 +1,40 @@
+import type { Resource } from "../kube/resources.ts";
+import { isTrue } from "./conditions.ts";
+import { type Checkpoint, POISONED, RESTORABLE } from "./checkpoint.ts";
+import { GROUP, VERSION } from "./group.ts";
+import type { CheckpointRequest } from "./request.ts";
+import type { CheckpointSchedule } from "./schedule.ts";
+
+export const schedules: Resource<CheckpointSchedule> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "checkpointschedules",
+  kind: "CheckpointSchedule",
+  namespaced: true,
+};
+
+export const requests: Resource<CheckpointRequest> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "checkpointrequests",
+  kind: "CheckpointRequest",
+  namespaced: true,
+};
+
+export const checkpoints: Resource<Checkpoint> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "checkpoints",
+  kind: "Checkpoint",
+  namespaced: true,
+};
+
+/** Good: at least one verified copy, digest recorded. Only good checkpoints are ever restored from. */
+export const isGood = (checkpoint: Checkpoint): boolean =>
+  checkpoint.metadata.deletionTimestamp === undefined && isTrue(checkpoint.status?.conditions, RESTORABLE);
+
+export const isPoisoned = (checkpoint: Checkpoint): boolean =>
+  isTrue(checkpoint.status?.conditions, POISONED);
+
+export const isTerminal = (request: CheckpointRequest): boolean =>
+  request.status?.phase === "Completed" || request.status?.phase === "Failed";

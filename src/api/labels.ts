@@ -1,0 +1,15 @@
+/** Labels of requests and Checkpoints. */
+export const LABEL_APP = "app";
+export const APP_VALUE = "checkpoint-restore";
+export const LABEL_POD = "pod";
+export const LABEL_POD_NAMESPACE = "pod-ns";
+export const LABEL_SCHEDULE = "schedule-name";
+export const LABEL_CONTAINER = "container";
+export const LABEL_REQUEST = "checkpoint-request-name";
+
+/** On a workload: the cron expression that protects it. */
+export const SCHEDULE_ANNOTATION = "kcr.io/checkpoint-restore-schedule";
+/** On a pod: JSON, what the operator knows of each container's runs (see records.ts). */
+export const RECORD_ANNOTATION = "kcr.io/restore-record";
+/** On a pod, set by Kubernetes' users: the container that commands mean by default. */
+export const DEFAULT_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-container";

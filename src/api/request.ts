@@ -1,0 +1,41 @@
+import { z } from "zod";
+import type { KubeObject } from "../kube/resources.ts";
+import { conditions, labelName, objectName, objectReference, rules, time } from "./common.ts";
+
+export const DEFAULT_TIMEOUT_SECONDS = 300;
+
+export const requestSpec = z
+  .object({
+    podReference: z.object({
+      name: objectName,
+      namespace: labelName.optional().describe("Must be the request's own namespace."),
+    }),
+    containerName: labelName.optional().describe("Default: the pod's default container, else its first."),
+    checkpointScheduleRef: objectReference.optional(),
+    timeoutSeconds: z.int().min(1).max(86_400).default(DEFAULT_TIMEOUT_SECONDS),
+  })
+  .meta(rules({ rule: "self == oldSelf", message: "a request does not change: make a new one" }));
+export type RequestSpec = z.input<typeof requestSpec>;
+
+export const requestPhase = z.enum(["Pending", "InProgress", "Completed", "Failed"]);
+export type RequestPhase = z.infer<typeof requestPhase>;
+
+export const requestStatus = z.object({
+  phase: requestPhase.optional(),
+  startTime: time.optional(),
+  completionTime: time.optional(),
+  checkpoint: objectReference.optional().describe("The Checkpoint of a Completed request."),
+  message: z.string().max(32768).optional(),
+  reason: z.string().max(256).optional().describe("Stable error code of a Failed request."),
+  nodeName: objectName.optional().describe("The node whose agent takes the checkpoint."),
+  podUID: z.string().max(64).optional(),
+  containerName: labelName.optional().describe("The container, once resolved."),
+  acceptedTime: time.optional().describe("When the operator stamped the node; the deadline runs from here."),
+  conditions: conditions.optional(),
+});
+export type RequestStatus = z.infer<typeof requestStatus>;
+
+export interface CheckpointRequest extends KubeObject {
+  spec: RequestSpec;
+  status?: RequestStatus;
+}

@@ -1,0 +1,69 @@
+import { z } from "zod";
+import type { KubeObject } from "../kube/resources.ts";
+import { conditions, labelName, labelSelector, time } from "./common.ts";
+
+/** How a container is brought back, and what happens when it cannot be. */
+export const restorePolicy = z.object({
+  policy: z
+    .enum(["OnFailure", "Never"])
+    .default("OnFailure")
+    .describe("OnFailure restores a container that failed; Never only takes checkpoints."),
+  strategy: z
+    .enum(["Auto", "Runtime", "Image"])
+    .default("Auto")
+    .describe("Image gives the pod a checkpoint image; Runtime restores in the runtime handler kcr."),
+  fallback: z
+    .enum(["FreshStart", "Fail"])
+    .default("FreshStart")
+    .describe("What follows when no checkpoint can be restored: the original image, or nothing."),
+  maxAttempts: z
+    .int()
+    .min(1)
+    .max(100)
+    .default(3)
+    .describe("How often one checkpoint may crash at once before the next candidate is tried."),
+});
+
+export const scheduleSpec = z.object({
+  schedule: z
+    .string()
+    .min(1)
+    .max(256)
+    .describe("Cron expression of five fields, or a nickname such as @hourly."),
+  selector: labelSelector.describe("The pods whose containers are checkpointed."),
+  suspend: z.boolean().optional().describe("No new requests while true; restores go on."),
+  timeZone: z.string().min(1).max(64).optional().describe("IANA time zone of the schedule; default UTC."),
+  concurrencyPolicy: z
+    .enum(["Allow", "Forbid"])
+    .default("Forbid")
+    .describe("Forbid skips a container whose last request has not ended."),
+  startingDeadlineSeconds: z
+    .int()
+    .min(0)
+    .max(31_536_000)
+    .optional()
+    .describe("A slot that is later than this is skipped."),
+  containers: z
+    .array(labelName)
+    .max(64)
+    .optional()
+    .describe("Containers to capture; default: the pod's default container, else its first."),
+  pods: z.enum(["All", "One"]).default("All").describe("All matching pods, or the first by name."),
+  timeoutSeconds: z.int().min(1).max(86_400).optional().describe("Deadline of each request; default 300."),
+  restore: restorePolicy.optional(),
+});
+export type ScheduleSpec = z.input<typeof scheduleSpec>;
+
+export const scheduleStatus = z.object({
+  lastRunTime: time.optional().describe("Due time of the newest slot that was decided."),
+  nextRunTime: time.optional(),
+  lastSuccessfulTime: time.optional().describe("When the newest good checkpoint was taken."),
+  observedGeneration: z.int().optional(),
+  conditions: conditions.optional(),
+});
+export type ScheduleStatus = z.infer<typeof scheduleStatus>;
+
+export interface CheckpointSchedule extends KubeObject {
+  spec: ScheduleSpec;
+  status?: ScheduleStatus;
+}
