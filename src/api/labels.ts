@@ -11,5 +11,7 @@ export const LABEL_REQUEST = "checkpoint-request-name";
 export const SCHEDULE_ANNOTATION = "kcr.io/checkpoint-restore-schedule";
 /** On a pod: JSON, what the operator knows of each container's runs (see records.ts). */
 export const RECORD_ANNOTATION = "kcr.io/restore-record";
+/** On a schedule's request: the due time of its slot, RFC 3339. */
+export const SLOT_ANNOTATION = "kcr.io/slot";
 /** On a pod, set by Kubernetes' users: the container that commands mean by default. */
 export const DEFAULT_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-container";

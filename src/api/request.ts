@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { KubeObject } from "../kube/resources.ts";
+import { lineage } from "./checkpoint.ts";
 import { conditions, labelName, objectName, objectReference, rules, time } from "./common.ts";
 
 export const DEFAULT_TIMEOUT_SECONDS = 300;
@@ -20,6 +21,20 @@ export type RequestSpec = z.input<typeof requestSpec>;
 export const requestPhase = z.enum(["Pending", "InProgress", "Completed", "Failed"]);
 export type RequestPhase = z.infer<typeof requestPhase>;
 
+/**
+ * What is captured, read from the pod before the dump begins: all that the Checkpoint will say of it, so that a
+ * dump that outlives its agent, or its pod, still becomes the Checkpoint that it was meant to be.
+ */
+export const captureSource = z.object({
+  lineage,
+  defaultContainer: labelName.describe("The pod's default container, which names leave out."),
+  repository: z.string().max(512).describe("Repository path of the image to be."),
+  baseImage: z.string().max(1024).optional(),
+  baseImageDigest: z.string().max(1024).optional(),
+  specHash: z.string().max(128).optional(),
+});
+export type CaptureSource = z.infer<typeof captureSource>;
+
 export const requestStatus = z.object({
   phase: requestPhase.optional(),
   startTime: time.optional(),
@@ -31,6 +46,7 @@ export const requestStatus = z.object({
   podUID: z.string().max(64).optional(),
   containerName: labelName.optional().describe("The container, once resolved."),
   acceptedTime: time.optional().describe("When the operator stamped the node; the deadline runs from here."),
+  source: captureSource.optional().describe("What is captured, recorded when the dump begins."),
   conditions: conditions.optional(),
 });
 export type RequestStatus = z.infer<typeof requestStatus>;
@@ -39,3 +55,6 @@ export interface CheckpointRequest extends KubeObject {
   spec: RequestSpec;
   status?: RequestStatus;
 }
+
+/** Condition type of a request: whether it came to its Checkpoint. */
+export const READY = "Ready";
