@@ -1,0 +1,86 @@
+/**
+ * Every metric this library reports, in the naming of controller-runtime and client-go, so that boards and alerts
+ * made for those fit. Durations are in seconds.
+ */
+export const metricDefinitions = {
+  rest_client_requests_total: {
+    type: "counter",
+    labels: ["method", "code"],
+    help: 'Requests to the API server by method and status; code is "error" where no answer came',
+  },
+  rest_client_request_duration_seconds: {
+    type: "histogram",
+    labels: ["method"],
+    help: "Time to an answer's headers",
+  },
+  reflector_lists_total: {
+    type: "counter",
+    labels: ["resource"],
+    help: "Full lists begun, the first included",
+  },
+  reflector_watches_total: { type: "counter", labels: ["resource"], help: "Watches opened" },
+  reflector_failures_total: {
+    type: "counter",
+    labels: ["resource"],
+    help: "Lists and watches that ended in an error",
+  },
+  reflector_handler_errors_total: {
+    type: "counter",
+    labels: ["resource"],
+    help: "Changes whose handler threw; each is delivered again",
+  },
+  workqueue_depth: { type: "gauge", labels: ["name"], help: "Keys ready to be processed" },
+  workqueue_adds_total: { type: "counter", labels: ["name"], help: "Keys that became ready" },
+  workqueue_retries_total: { type: "counter", labels: ["name"], help: "Keys added with back-off" },
+  workqueue_queue_duration_seconds: {
+    type: "histogram",
+    labels: ["name"],
+    help: "Time a key waited, ready, for a worker",
+  },
+  workqueue_work_duration_seconds: { type: "histogram", labels: ["name"], help: "Time a worker held a key" },
+  controller_runtime_reconcile_total: {
+    type: "counter",
+    labels: ["controller", "result"],
+    help: "Reconciles by fate: done, again, retry, terminal, stopped",
+  },
+  controller_runtime_reconcile_time_seconds: {
+    type: "histogram",
+    labels: ["controller"],
+    help: "Time one reconcile took",
+  },
+  controller_runtime_active_workers: {
+    type: "gauge",
+    labels: ["controller"],
+    help: "Workers with a key in hand",
+  },
+  leader_election_master_status: { type: "gauge", labels: ["name"], help: "1 while this process leads" },
+  events_written_total: { type: "counter", labels: [], help: "Kubernetes Events written" },
+  events_lost_total: {
+    type: "counter",
+    labels: ["reason"],
+    help: "Kubernetes Events not written: limited, full or failed",
+  },
+} as const satisfies Record<string, MetricDefinition>;
+
+/** How one metric is declared to a registry. */
+export interface MetricDefinition {
+  type: "counter" | "gauge" | "histogram";
+  labels: readonly string[];
+  help: string;
+}
+
+export type MetricName = keyof typeof metricDefinitions;
+export type Labels = Record<string, string>;
+
+/** Where the numbers go. A program wires this to its registry by looping over {@link metricDefinitions}. */
+export interface Metrics {
+  /** Adds `by` (1) to a counter. */
+  increment(name: MetricName, labels: Labels, by?: number): void;
+  /** Sets a gauge. */
+  set(name: MetricName, labels: Labels, value: number): void;
+  /** Adds one observation to a histogram. */
+  observe(name: MetricName, labels: Labels, value: number): void;
+}
+
+/** Metrics that go nowhere. */
+export const noMetrics: Metrics = { increment() {}, set() {}, observe() {} };
