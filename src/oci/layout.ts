@@ -1,0 +1,85 @@
+import { copyFile, link, mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { type Digest, isDigest } from "./digest.ts";
+import { type Descriptor, type Document, type Manifest, MEDIA_TYPE, parseManifest } from "./manifest.ts";
+
+/** An image in an OCI layout directory; OCI image-spec 1.1, image-layout.md. */
+export interface LayoutImage {
+  directory: string;
+  /** The image: its manifest's descriptor. */
+  descriptor: Descriptor;
+  manifest: Manifest;
+}
+
+export function blobPath(directory: string, digest: Digest): string {
+  return join(directory, "blobs", ...digest.split(":"));
+}
+
+/** Makes an empty layout, or leaves one that is there as it is. */
+export async function createLayout(directory: string): Promise<void> {
+  await mkdir(join(directory, "blobs", "sha256"), { recursive: true });
+  await writeFile(join(directory, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
+}
+
+/** Puts a small blob in. */
+export async function putDocument(directory: string, document: Document): Promise<void> {
+  const path = blobPath(directory, document.digest);
+  await writeFile(`${path}.part`, document.bytes);
+  await rename(`${path}.part`, path);
+}
+
+/** Puts a file in as a blob, as a hard link where that can be; `digest` must be the file's. */
+export async function putFile(directory: string, path: string, digest: Digest): Promise<void> {
+  const target = blobPath(directory, digest);
+  try {
+    await link(path, target);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    if (code !== "EXDEV" && code !== "EPERM" && code !== "EMLINK") throw error;
+    await copyFile(path, `${target}.part`);
+    await rename(`${target}.part`, target);
+  }
+}
+
+/** Makes `descriptor` the layout's only image. */
+export async function writeIndex(directory: string, descriptor: Descriptor, tag?: string): Promise<void> {
+  const annotations = tag === undefined ? undefined : { "org.opencontainers.image.ref.name": tag };
+  const index = {
+    schemaVersion: 2,
+    mediaType: MEDIA_TYPE.index,
+    manifests: [{ ...descriptor, annotations }],
+  };
+  await writeFile(join(directory, "index.json"), JSON.stringify(index));
+}
+
+const indexFile = z.object({
+  manifests: z
+    .array(
+      z.object({
+        mediaType: z.literal(MEDIA_TYPE.manifest),
+        digest: z.custom<Digest>(isDigest, "not a sha256 digest"),
+        size: z.int().nonnegative(),
+      }),
+    )
+    .length(1),
+});
+
+/**
+ * Reads a layout that holds one image.
+ *
+ * Errors: no layout, none or several images, a blob that is missing or has another size than it should.
+ */
+export async function readLayout(directory: string): Promise<LayoutImage> {
+  const [descriptor] = indexFile.parse(
+    JSON.parse(await readFile(join(directory, "index.json"), "utf8")),
+  ).manifests;
+  const manifest = parseManifest(await readFile(blobPath(directory, descriptor!.digest)));
+  for (const blob of [manifest.config, ...manifest.layers]) {
+    const { size } = await stat(blobPath(directory, blob.digest));
+    if (size !== blob.size)
+      throw new Error(`${directory}: blob ${blob.digest} has ${size} bytes, not ${blob.size}`);
+  }
+  return { directory, descriptor: descriptor!, manifest };
+}
