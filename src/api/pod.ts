@@ -1,8 +1,10 @@
-import type { ContainerStatus, Pod } from "../kube/resources.ts";
+import type { Pod } from "../kube/resources.ts";
 import { DEFAULT_CONTAINER_ANNOTATION } from "./labels.ts";
 
 /** A container of a pod's spec: an ordinary one, or a native sidecar. */
 export type PodContainer = NonNullable<Pod["spec"]>["containers"][number];
+
+export type ContainerStatus = NonNullable<NonNullable<Pod["status"]>["containerStatuses"]>[number];
 
 /** Containers that can be captured: the ordinary ones, and native sidecars (init containers that keep running). */
 export function containersOf(pod: Pod): PodContainer[] {

@@ -20,6 +20,8 @@ export const settings = z.strictObject({
       .max(100)
       .regex(/^[a-z0-9]+([._-][a-z0-9]+)*(\/[a-z0-9]+([._-][a-z0-9]+)*)*$/)
       .default("kcr"),
+    /** Pull secrets of kcr's own namespace, where the nodes cannot pull without. */
+    pullSecrets: z.array(z.string().min(1).max(253)).max(8).default([]),
     /** TLS unless this says otherwise. */
     plainHttp: z.boolean().default(false),
     /** PEM file with the CA of the registry. */

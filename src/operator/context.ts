@@ -1,0 +1,108 @@
+import type { Checkpoint } from "../api/checkpoint.ts";
+import type { CheckpointRequest } from "../api/request.ts";
+import type { CheckpointSchedule } from "../api/schedule.ts";
+import type { Settings } from "../api/settings.ts";
+import { DEFAULT_CONTAINER_ANNOTATION, RECORD_ANNOTATION } from "../api/labels.ts";
+import type { Cache } from "../kube/cache.ts";
+import type { Client } from "../kube/client.ts";
+import type { EventRecorder } from "../kube/events.ts";
+import type { Logger } from "../kube/log.ts";
+import type { KubeObject, Node, Pod } from "../kube/resources.ts";
+import type { RegistryClient } from "../oci/registry.ts";
+
+/** What every controller of the operator is given. */
+export interface Context {
+  client: Client;
+  /** kcr's own namespace. */
+  namespace: string;
+  settings: Settings;
+  registry: RegistryClient;
+  recorder: EventRecorder;
+  log: Logger;
+  now(): Date;
+  caches: {
+    schedules: Cache<CheckpointSchedule>;
+    requests: Cache<CheckpointRequest>;
+    checkpoints: Cache<Checkpoint>;
+    pods: Cache<Pod>;
+    nodes: Cache<Node>;
+  };
+}
+
+/** Names of the caches' indexes. */
+export const BY_NAMESPACE = "namespace";
+export const BY_POD_UID = "pod-uid";
+export const BY_SCHEDULE = "schedule";
+export const BY_NODE = "node";
+
+export const byNamespace = (object: KubeObject): string[] => [object.metadata.namespace ?? ""];
+
+/**
+ * A pod as far as the operator needs it: everything else is dropped before it is kept, for the operator sees
+ * every pod of the cluster.
+ */
+export function trimPod(pod: Pod): Pod {
+  const { metadata, spec, status } = pod;
+  const annotations: Record<string, string> = {};
+  for (const key of [RECORD_ANNOTATION, DEFAULT_CONTAINER_ANNOTATION]) {
+    const value = metadata.annotations?.[key];
+    if (value !== undefined) annotations[key] = value;
+  }
+  const container = (c: NonNullable<Pod["spec"]>["containers"][number]) => ({
+    name: c.name,
+    image: c.image,
+    imagePullPolicy: c.imagePullPolicy,
+    restartPolicy: c.restartPolicy,
+  });
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      name: metadata.name,
+      namespace: metadata.namespace,
+      uid: metadata.uid,
+      resourceVersion: metadata.resourceVersion,
+      labels: metadata.labels,
+      ownerReferences: metadata.ownerReferences,
+      creationTimestamp: metadata.creationTimestamp,
+      deletionTimestamp: metadata.deletionTimestamp,
+      annotations,
+    },
+    spec: spec && {
+      nodeName: spec.nodeName,
+      restartPolicy: spec.restartPolicy,
+      runtimeClassName: spec.runtimeClassName,
+      imagePullSecrets: spec.imagePullSecrets,
+      containers: spec.containers.map(container),
+      initContainers: spec.initContainers?.filter((c) => c.restartPolicy === "Always").map(container),
+    },
+    status: status && {
+      phase: status.phase,
+      conditions: status.conditions?.filter((c) => c.type.startsWith("kcr.io/")),
+      containerStatuses: status.containerStatuses,
+      initContainerStatuses: status.initContainerStatuses,
+    },
+  };
+}
+
+/** A node as far as the operator needs it. */
+export function trimNode(node: Node): Node {
+  return {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: {
+      name: node.metadata.name,
+      uid: node.metadata.uid,
+      resourceVersion: node.metadata.resourceVersion,
+      labels: node.metadata.labels,
+    },
+    status: { nodeInfo: node.status?.nodeInfo },
+  };
+}
+
+/** Drops what only the API server's bookkeeping needs. */
+export function trimMeta<T extends KubeObject>(object: T): T {
+  const { managedFields: _, ...metadata } = object.metadata;
+  return { ...object, metadata };
+}
+

@@ -1,0 +1,88 @@
+import { setCondition } from "../../api/conditions.ts";
+import { isTerminal, requests } from "../../api/kinds.ts";
+import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { nodes, type ObjectName, pods } from "../../kube/resources.ts";
+import type { Context } from "../context.ts";
+import { absent, writeStatus } from "../../kube/write.ts";
+import { decideRequest } from "./decide.ts";
+
+const HOLD_MS = 1000;
+
+/**
+ * A new request is checked and given to the agent of its pod's node, as many at once as the cluster's limit
+ * allows; one whose agent stays silent past the deadline is failed. One worker, so that the limit is kept.
+ */
+export function requestController(context: Context): Controller {
+  const { client, caches, recorder, log, now, settings } = context;
+  /** Accepted by this process, not yet seen so in the cache. */
+  const accepted = new Set<string>();
+
+  const underWay = (): number => {
+    let count = 0;
+    for (const request of caches.requests.list()) {
+      const uid = request.metadata.uid ?? "";
+      const taken = request.status?.nodeName !== undefined;
+      if (taken) accepted.delete(uid);
+      if (taken && !isTerminal(request)) count++;
+    }
+    return count + accepted.size;
+  };
+
+  const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
+    const request = caches.requests.get(namespace, name);
+    if (request === undefined || isTerminal(request)) return done;
+    const stamped = request.status?.nodeName;
+    const pod =
+      stamped !== undefined
+        ? undefined
+        : await client.get(pods, { namespace, name: request.spec.podReference.name }).catch(absent);
+    const nodeExists =
+      stamped === undefined ||
+      caches.nodes.get(undefined, stamped) !== undefined ||
+      (await client.get(nodes, { name: stamped }).catch(absent)) !== undefined;
+    const time = now();
+    const room = stamped !== undefined || underWay() < settings.limits.perCluster;
+    const decision = decideRequest(request, pod, { now: time, room, nodeExists });
+
+    switch (decision.type) {
+      case "nothing":
+        return done;
+      case "wait":
+        return again(decision.untilMs);
+      case "hold":
+        return again(HOLD_MS);
+      case "accept":
+        await writeStatus(client, requests, request, {
+          phase: "Pending",
+          nodeName: decision.nodeName,
+          podUID: decision.podUID,
+          containerName: decision.container,
+          acceptedTime: time.toISOString(),
+        });
+        accepted.add(request.metadata.uid ?? "");
+        return done;
+      case "fail": {
+        const { error } = decision;
+        await writeStatus(client, requests, request, {
+          phase: "Failed",
+          completionTime: time.toISOString(),
+          reason: error.code,
+          message: error.advice,
+          conditions: setCondition(
+            request.status?.conditions,
+            { type: "Ready", status: "False", reason: error.code, message: error.advice },
+            time,
+          ),
+        });
+        for (const regarding of pod === undefined ? [request] : [request, pod]) {
+          recorder.record({ regarding, type: "Warning", reason: error.code, action: "Checkpoint", note: error.advice });
+        }
+        return done;
+      }
+      default:
+        return decision satisfies never;
+    }
+  };
+
+  return new Controller({ name: "request", log, workers: 1, reconcile, sources: [changesOf(caches.requests)] });
+}

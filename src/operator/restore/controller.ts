@@ -1,0 +1,286 @@
+import type { Checkpoint } from "../../api/checkpoint.ts";
+import { POISONED } from "../../api/checkpoint.ts";
+import { setCondition } from "../../api/conditions.ts";
+import { KcrError } from "../../api/errors.ts";
+import { checkpoints } from "../../api/kinds.ts";
+import { RECORD_ANNOTATION } from "../../api/labels.ts";
+import { lineageOf } from "../../api/lineage.ts";
+import { type ContainerStatus, containersOf, statusOf } from "../../api/pod.ts";
+import { type ContainerRecord, readRecords } from "../../api/records.ts";
+import { pullAddress } from "../../api/settings.ts";
+import type { JsonPatch } from "../../kube/client.ts";
+import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { controllerOf } from "../../kube/owner.ts";
+import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
+import { BY_NAMESPACE, BY_POD_UID, type Context } from "../context.ts";
+import { writeStatus } from "../../kube/write.ts";
+import { decideRestore, type RestoreDecision } from "./decide.ts";
+import { type Protection, protectionOf } from "./protection.ts";
+import { PullProbe } from "./pull-probe.ts";
+import { strategyObstacle } from "./strategy.ts";
+
+/** Condition of a pod: how its last restore went. */
+export const POD_CONDITION = "kcr.io/Restored";
+
+/**
+ * A container that failed gets the newest good Checkpoint of its lineage as its image (strategy Image).
+ *
+ * Flow: gather what the API server says of the pod -> decide (decide.ts) per container -> one write of the pod
+ * that tests its UID and resourceVersion: image and record change together or not at all.
+ * Guarantees: the pod is touched only once its node is known to be able to pull; a decision made on an
+ * overtaken picture has no effect.
+ */
+export function restoreController(context: Context): Controller {
+  const { client, caches, recorder, log, now, settings } = context;
+  const probe = new PullProbe(context);
+  const ourImages = `${pullAddress(settings)}/${settings.registry.prefix}/`;
+
+  const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
+    const pod = caches.pods.get(namespace, name);
+    if (pod?.spec === undefined || pod.metadata.deletionTimestamp !== undefined) return done;
+    if (pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed") return done;
+    const records = readRecords(pod);
+    const protection = protectionOf(pod, caches.schedules.byIndex(BY_NAMESPACE, namespace ?? ""));
+    if (protection === undefined && Object.keys(records).length === 0) return done;
+
+    let soonest: number | undefined;
+    for (const container of containersOf(pod)) {
+      const wanted = protection?.containers.has(container.name) ?? false;
+      const record = records[container.name];
+      const status = statusOf(pod, container.name);
+      if (status === undefined || (!wanted && record === undefined)) continue;
+      const decision = await decide(pod, container.name, status, record, wanted ? protection : undefined);
+      const outcome = await act(pod, container.name, status, decision, protection);
+      // One write to the pod at a time: the next is decided on what the first made of it.
+      if (outcome === "written") return again(0);
+      if (outcome !== undefined) soonest = Math.min(soonest ?? outcome, outcome);
+    }
+    return soonest === undefined ? done : again(soonest);
+  };
+
+  const decide = async (
+    pod: Pod,
+    container: string,
+    status: ContainerStatus,
+    record: ContainerRecord | undefined,
+    protection: Protection | undefined,
+  ): Promise<RestoreDecision> => {
+    const spec = containersOf(pod).find((c) => c.name === container);
+    const all = caches.checkpoints.byIndex(BY_POD_UID, pod.metadata.uid ?? "");
+    const gather = (obstacle: () => KcrError | "unknown" | undefined) =>
+      decideRestore(
+        {
+          specImage: spec?.image ?? "",
+          restartPolicy: restartPolicyOf(pod, spec?.restartPolicy),
+          status,
+          record,
+          wanted: protection !== undefined,
+          maxAttempts: protection?.maxAttempts ?? 1,
+          fallback: protection?.fallback ?? "FreshStart",
+          stableMs: settings.restore.stableSeconds * 1000,
+          lineage: (run, parent) =>
+            lineageOf({ podUID: pod.metadata.uid ?? "", container, restartCount: run, parent }, all),
+          checkpointOf: (image) =>
+            all.find((c) => c.status?.runtimeImage === image) ??
+            (image.startsWith(ourImages) && image.includes("/checkpoint-") ? "unknown" : undefined),
+          isOfImage,
+          obstacle,
+        },
+        now(),
+      );
+    // The obstacle costs a probe, so it is asked for only once a restore is known to be wanted.
+    let asked = false;
+    const first = gather(() => {
+      asked = true;
+      return "unknown";
+    });
+    if (!asked) return first;
+    const obstacle = await obstacleOf(pod, spec?.imagePullPolicy, protection?.strategy ?? "Auto");
+    return gather(() => obstacle);
+  };
+
+  const obstacleOf = async (
+    pod: Pod,
+    pullPolicy: string | undefined,
+    strategy: Protection["strategy"],
+  ): Promise<KcrError | "unknown" | undefined> => {
+    if (pullPolicy === "Never") {
+      return new KcrError("ImagePullPolicyNever", "imagePullPolicy is Never: no checkpoint image can be given to the container");
+    }
+    const node = pod.spec?.nodeName ?? "";
+    const obstacle = strategyObstacle(strategy, caches.nodes.get(undefined, node));
+    if (obstacle !== undefined) return obstacle;
+    if (settings.registry.pullSecrets.length > 0 && !pod.spec?.imagePullSecrets?.length) {
+      return new KcrError("ImagePullFailed", "the registry needs pull secrets and the pod names none");
+    }
+    return probe.check(node);
+  };
+
+  const act = async (
+    pod: Pod,
+    container: string,
+    status: ContainerStatus,
+    decision: RestoreDecision,
+    protection: Protection | undefined,
+  ): Promise<number | "written" | undefined> => {
+    switch (decision.type) {
+      case "nothing":
+        return decision.againMs;
+      case "blocked":
+        await tell(pod, protection, "Warning", decision.error.code, `container ${container}: ${decision.error.advice}`);
+        return decision.againMs;
+      case "settle": {
+        const { outcome } = decision;
+        if (outcome.type === "restored") await countRestore(pod, outcome.checkpoint, status);
+        await writePod(pod, container, decision.record);
+        if (outcome.type === "restored") {
+          await tell(pod, protection, "Normal", "Restored", restoredNote(pod, container, outcome.checkpoint));
+        } else if (outcome.type === "lost") {
+          const first = outcome.error.code === "NoCheckpoint" ? "Normal" : "Warning";
+          await tell(pod, protection, first, outcome.error.code, `container ${container}: ${outcome.error.advice}`);
+        }
+        return "written";
+      }
+      case "swap": {
+        if (decision.poisoned !== undefined) await poison(decision.poisoned, decision.record.crashes);
+        await writePod(pod, container, decision.record, decision.image);
+        const note =
+          decision.to === undefined
+            ? `container ${container} goes back to its original image ${decision.image}${decision.why === undefined ? "" : `: ${decision.why.message}`}`
+            : `container ${container} failed (${reasonOf(status)}) and restarts from Checkpoint ${decision.to.metadata.name}, ${ageOf(decision.to)} old`;
+        const code = decision.to === undefined ? (decision.why?.code ?? "FreshStart") : "Restoring";
+        await tell(pod, protection, decision.why === undefined ? "Normal" : "Warning", code, note);
+        return "written";
+      }
+      default:
+        return decision satisfies never;
+    }
+  };
+
+  /** Image and record in one patch that holds only for the very pod that was decided about. */
+  const writePod = async (pod: Pod, container: string, record: ContainerRecord, image?: string): Promise<void> => {
+    const { namespace, name, uid, resourceVersion, annotations } = pod.metadata;
+    const records = JSON.stringify({ ...readRecords(pod), [container]: record });
+    // The cache drops other annotations, so whether there are any is asked of the object as it is now.
+    const current = await client.get(pods, { namespace, name });
+    const body: JsonPatch = [
+      { op: "test", path: "/metadata/uid", value: uid },
+      { op: "test", path: "/metadata/resourceVersion", value: resourceVersion },
+      ...(current.metadata.annotations === undefined && annotations?.[RECORD_ANNOTATION] === undefined
+        ? [{ op: "add" as const, path: "/metadata/annotations", value: {} }]
+        : []),
+      { op: "add", path: `/metadata/annotations/${RECORD_ANNOTATION.replace("/", "~1")}`, value: records },
+    ];
+    if (image !== undefined) {
+      for (const list of ["containers", "initContainers"] as const) {
+        const index = (current.spec?.[list] ?? []).findIndex((c) => c.name === container);
+        if (index >= 0) body.push({ op: "replace", path: `/spec/${list}/${index}/image`, value: image });
+      }
+    }
+    await client.patch(pods, { namespace, name }, { type: "json", body });
+  };
+
+  const poison = async (checkpoint: Checkpoint, crashes: number): Promise<void> => {
+    const error = new KcrError("CheckpointPoisoned", `the container crashed at once after ${crashes} restores from it`);
+    await writeStatus(client, checkpoints, checkpoint, {
+      conditions: setCondition(
+        checkpoint.status?.conditions,
+        { type: POISONED, status: "True", reason: error.code, message: error.advice },
+        now(),
+      ),
+    });
+    recorder.record({ regarding: checkpoint, type: "Warning", reason: error.code, action: "Restore", note: error.advice });
+  };
+
+  /** Counted by the time at which the restored run began, so that doing it twice counts once. */
+  const countRestore = async (pod: Pod, name: string, status: ContainerStatus): Promise<void> => {
+    const checkpoint = caches.checkpoints.get(pod.metadata.namespace, name);
+    const began = status.state?.running?.startedAt;
+    if (checkpoint === undefined || began === undefined || checkpoint.status?.lastRestoredTime === String(began)) return;
+    await writeStatus(client, checkpoints, checkpoint, {
+      restoredCount: (checkpoint.status?.restoredCount ?? 0) + 1,
+      lastRestoredTime: String(began),
+    });
+  };
+
+  const restoredNote = (pod: Pod, container: string, name: string): string => {
+    const checkpoint = caches.checkpoints.get(pod.metadata.namespace, name);
+    const age = checkpoint === undefined ? "" : `: its state is ${ageOf(checkpoint)} old`;
+    return `container ${container} runs again from Checkpoint ${name}${age}`;
+  };
+
+  const ageOf = (checkpoint: Checkpoint): string =>
+    `${Math.max(0, Math.round((now().getTime() - Date.parse(checkpoint.spec.checkpointTimestamp)) / 1000))} s`;
+
+  /** An Event on the pod and on its workload, and the pod's condition. */
+  const tell = async (
+    pod: Pod,
+    protection: Protection | undefined,
+    type: "Normal" | "Warning",
+    reason: string,
+    note: string,
+  ): Promise<void> => {
+    recorder.record({ regarding: pod, type, reason, action: "Restore", note });
+    const owner = protection && controllerOf(protection.schedule);
+    if (owner !== undefined) {
+      const { apiVersion, kind, name, uid } = owner;
+      const workload = { apiVersion, kind, metadata: { name, uid, namespace: pod.metadata.namespace } };
+      recorder.record({ regarding: workload, type, reason, action: "Restore", note: `pod ${pod.metadata.name}: ${note}` });
+    }
+    const status = reason === "Restored" ? "True" : reason === "Restoring" ? "Unknown" : "False";
+    const old = pod.status?.conditions?.find((c) => c.type === POD_CONDITION);
+    if (old?.reason === reason && old.message === note) return;
+    const condition = {
+      type: POD_CONDITION,
+      status,
+      reason,
+      message: note,
+      lastTransitionTime: (old?.status === status ? old.lastTransitionTime : undefined) ?? now().toISOString(),
+    };
+    await client.patch(
+      pods,
+      pod.metadata,
+      { type: "strategic", body: { metadata: { uid: pod.metadata.uid }, status: { conditions: [condition] } } },
+      { subresource: "status" },
+    );
+  };
+
+  return new Controller({
+    name: "restore",
+    log,
+    workers: 8,
+    reconcile,
+    sources: [
+      changesOf(caches.pods),
+      changesOf(caches.checkpoints, (checkpoint) => {
+        const uid = checkpoint.status?.lineage?.podUID;
+        if (uid === undefined) return [];
+        return caches.pods
+          .byIndex(BY_NAMESPACE, checkpoint.metadata.namespace ?? "")
+          .filter((pod) => pod.metadata.uid === uid)
+          .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name }));
+      }),
+    ],
+  });
+}
+
+/** A native sidecar restarts always, whatever its pod's policy. */
+function restartPolicyOf(pod: Pod, own: string | undefined): "Always" | "OnFailure" | "Never" {
+  const policy = own ?? pod.spec?.restartPolicy;
+  return policy === "Never" || policy === "OnFailure" ? policy : "Always";
+}
+
+const reasonOf = (status: ContainerStatus): string => {
+  const ended = status.state?.terminated ?? status.lastState?.terminated;
+  return ended === undefined ? "cause unknown" : `${ended.reason ?? "ended"}, exit code ${ended.exitCode}`;
+};
+
+/**
+ * Whether the container was made of that image. A runtime that restores reports the digest it was given as the
+ * container's image.
+ */
+export function isOfImage(status: ContainerStatus, image: string): boolean {
+  const digest = image.split("@")[1];
+  return status.image === image || (digest !== undefined && status.imageID.includes(digest));
+}
+

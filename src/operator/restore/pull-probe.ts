@@ -1,0 +1,161 @@
+import { createHash } from "node:crypto";
+import { KcrError } from "../../api/errors.ts";
+import { pullAddress } from "../../api/settings.ts";
+import { isAlreadyExists } from "../../kube/errors.ts";
+import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
+import { digestOf } from "../../oci/digest.ts";
+import { descriptorOf, encodeConfig, encodeManifest, MEDIA_TYPE } from "../../oci/manifest.ts";
+import { pushDocument } from "../../oci/push.ts";
+import type { RegistryClient } from "../../oci/registry.ts";
+import type { Context } from "../context.ts";
+import { absent } from "../../kube/write.ts";
+
+/** Result of one node, and until when it is believed. */
+interface Result {
+  error?: KcrError;
+  until: number;
+}
+
+const GOOD_MS = 600_000;
+const BAD_MS = 10_000;
+const PATIENCE_MS = 60_000;
+
+export const PROBE_LABEL = "kcr.io/pull-probe";
+
+/**
+ * Whether a node's runtime can pull from the registry of checkpoints, found out before any pod's image is
+ * changed: a pod of kcr's own namespace, bound to that node, names a tiny image of kcr's own that has nothing
+ * to run. It is pulled or it is not; no process is ever started.
+ *
+ * Guarantees: one probe pod per node, deleted when it has answered.
+ * Caveats: registries that need each pod's own pull secret are answered for kcr's (registry.pullSecrets).
+ */
+export class PullProbe {
+  readonly #context: Context;
+  readonly #results = new Map<string, Result>();
+  #image: Promise<string> | undefined;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Undefined: the node can pull. "unknown": being found out, ask again in a second. */
+  async check(node: string): Promise<KcrError | "unknown" | undefined> {
+    const { client, namespace, now } = this.#context;
+    const known = this.#results.get(node);
+    if (known !== undefined && known.until > now().getTime()) return known.error;
+
+    const ref: ObjectName = { namespace, name: `kcr-pull-probe-${hash(node)}` };
+    const pod = await client.get(pods, ref).catch(absent);
+    if (pod === undefined) {
+      const image = await this.#probeImage();
+      if (image instanceof KcrError) return this.#keep(node, image);
+      await client.create(pods, this.#pod(ref, node, image)).catch((error: unknown) => {
+        if (!isAlreadyExists(error)) throw error;
+      });
+      return "unknown";
+    }
+    const answer = answerOf(pod, now());
+    if (answer === "unknown") return "unknown";
+    if (pod.metadata.deletionTimestamp === undefined) {
+      await client.delete(pods, ref, { gracePeriodSeconds: 0, preconditions: { uid: pod.metadata.uid } }).catch(absent);
+    }
+    return this.#keep(node, answer);
+  }
+
+  #keep(node: string, error: KcrError | undefined): KcrError | undefined {
+    const until = this.#context.now().getTime() + (error === undefined ? GOOD_MS : BAD_MS);
+    this.#results.set(node, { error, until });
+    return error;
+  }
+
+  /** Pushes the probe's image, once per process, and gives the reference by which nodes pull it. */
+  async #probeImage(): Promise<string | KcrError> {
+    const { registry, settings } = this.#context;
+    this.#image ??= (async () => {
+      const repository = `${settings.registry.prefix}/kcr-pull-probe`;
+      const { digest } = await pushProbeImage(registry, repository);
+      return `${pullAddress(settings)}/${repository}@${digest}`;
+    })();
+    try {
+      return await this.#image;
+    } catch (cause) {
+      this.#image = undefined;
+      return new KcrError("RegistryUnreachable", `the registry ${settings.registry.push} took no image`, { cause });
+    }
+  }
+
+  #pod(ref: ObjectName, node: string, image: string): Pod {
+    return {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { ...ref, labels: { [PROBE_LABEL]: "true", "app.kubernetes.io/part-of": "kcr" } },
+      spec: {
+        nodeName: node,
+        restartPolicy: "Never",
+        automountServiceAccountToken: false,
+        enableServiceLinks: false,
+        terminationGracePeriodSeconds: 0,
+        tolerations: [{ operator: "Exists" }],
+        imagePullSecrets: this.#context.settings.registry.pullSecrets.map((name) => ({ name })),
+        containers: [
+          {
+            name: "probe",
+            image,
+            imagePullPolicy: "Always",
+            securityContext: {
+              allowPrivilegeEscalation: false,
+              capabilities: { drop: ["ALL"] },
+              runAsNonRoot: true,
+              runAsUser: 65532,
+              seccompProfile: { type: "RuntimeDefault" },
+            },
+            resources: { limits: { cpu: "10m", memory: "16Mi" } },
+          },
+        ],
+      },
+    };
+  }
+}
+
+/** What the probe pod's status says: an image that was pulled and has nothing to run cannot be created. */
+export function answerOf(pod: Pod, now: Date): KcrError | "unknown" | undefined {
+  const state = pod.status?.containerStatuses?.[0]?.state;
+  const reason = state?.waiting?.reason;
+  if (state?.terminated !== undefined || state?.running !== undefined) return undefined;
+  switch (reason) {
+    case "CreateContainerError":
+    case "RunContainerError":
+      return undefined;
+    case "ErrImagePull":
+    case "ImagePullBackOff":
+    case "InvalidImageName":
+    case "RegistryUnavailable":
+      return new KcrError(
+        "ImagePullFailed",
+        `node ${pod.spec?.nodeName} cannot pull ${pod.spec?.containers[0]?.image}: ${state?.waiting?.message ?? reason}`,
+      );
+    default: {
+      const age = now.getTime() - Date.parse(pod.metadata.creationTimestamp ?? now.toISOString());
+      return age > PATIENCE_MS
+        ? new KcrError("ImagePullFailed", `node ${pod.spec?.nodeName} did not answer the pull probe`)
+        : "unknown";
+    }
+  }
+}
+
+const hash = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 10);
+
+/** An empty layer: two zero blocks, which end a tar, padded to the usual record. */
+const EMPTY_TAR = new Uint8Array(10_240);
+
+/** Pushes an image with an empty root and nothing to run. The same bytes each time, so the same digest. */
+async function pushProbeImage(registry: RegistryClient, repository: string): Promise<{ digest: string }> {
+  const layer = { mediaType: MEDIA_TYPE.layer, digest: digestOf(EMPTY_TAR), bytes: Buffer.from(EMPTY_TAR) };
+  const config = encodeConfig({ architecture: "amd64", os: "linux", diffIds: [layer.digest] });
+  const manifest = encodeManifest(descriptorOf(config), [descriptorOf(layer)]);
+  await pushDocument(registry, repository, layer);
+  await pushDocument(registry, repository, config);
+  await registry.putManifest(repository, "v1", manifest);
+  return manifest;
+}

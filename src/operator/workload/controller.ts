@@ -1,0 +1,137 @@
+import { isDeepStrictEqual } from "node:util";
+import { KcrError } from "../../api/errors.ts";
+import { schedules } from "../../api/kinds.ts";
+import { SCHEDULE_ANNOTATION } from "../../api/labels.ts";
+import { scheduleName } from "../../api/names.ts";
+import type { Cache } from "../../kube/cache.ts";
+import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { isAlreadyExists } from "../../kube/errors.ts";
+import { controllerOf, ownerReference } from "../../kube/owner.ts";
+import type { ObjectName, Resource } from "../../kube/resources.ts";
+import type { Context } from "../context.ts";
+import { absent } from "../../kube/write.ts";
+import { decideWorkload } from "./decide.ts";
+import type { WorkloadObject } from "./kinds.ts";
+
+/**
+ * Annotated workload -> CheckpointSchedule, owned by it and of its name. One controller per kind of workload.
+ *
+ * Guarantees: the owner reference is in the very write that creates the schedule; a schedule that the workload
+ * does not own is never changed or deleted.
+ */
+export function workloadController(
+  context: Context,
+  resource: Resource<WorkloadObject>,
+  workloads: Cache<WorkloadObject>,
+): Controller {
+  const { client, caches, recorder } = context;
+
+  const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
+    const workload = workloads.get(namespace, name);
+    if (workload === undefined) return done;
+    const target = { namespace, name: scheduleName(name, resource.kind) };
+    // Read from the server, not from the cache: "not there" decides about ownership.
+    const annotated = workload.metadata.annotations?.[SCHEDULE_ANNOTATION] !== undefined;
+    const existing =
+      annotated || caches.schedules.get(namespace, target.name) !== undefined
+        ? await client.get(schedules, target).catch(absent)
+        : undefined;
+    const decision = decideWorkload(
+      {
+        uid: workload.metadata.uid ?? "",
+        deleting: workload.metadata.deletionTimestamp !== undefined,
+        expression: workload.metadata.annotations?.[SCHEDULE_ANNOTATION],
+        selector: workload.spec?.selector ?? {},
+      },
+      existing && {
+        ownerUID: controllerOf(existing)?.uid,
+        deleting: existing.metadata.deletionTimestamp !== undefined,
+      },
+    );
+
+    switch (decision.type) {
+      case "nothing":
+      case "wait":
+        return done;
+      case "taken": {
+        const error = new KcrError(
+          "ScheduleNameTaken",
+          `CheckpointSchedule ${target.name} exists and does not belong to this ${resource.kind}`,
+        );
+        warn(error);
+        return done;
+      }
+      case "remove":
+        await client.delete(schedules, target, {
+          preconditions: { uid: existing?.metadata.uid, resourceVersion: existing?.metadata.resourceVersion },
+          propagationPolicy: "Background",
+        });
+        recorder.record({
+          regarding: workload,
+          type: "Normal",
+          reason: "Unprotected",
+          action: "Remove",
+          note: "the schedule annotation was removed: the CheckpointSchedule and its checkpoints go",
+        });
+        return done;
+      case "apply": {
+        const spec = { schedule: decision.schedule, selector: decision.selector };
+        if (existing === undefined) {
+          try {
+            await client.create(schedules, {
+              apiVersion: `${schedules.group}/${schedules.version}`,
+              kind: schedules.kind,
+              metadata: { ...target, ownerReferences: [ownerReference(workload, true)] },
+              spec,
+            });
+          } catch (error) {
+            if (!isAlreadyExists(error)) throw error;
+          }
+        } else if (!sameSpec(existing.spec, spec)) {
+          await client.patch(schedules, target, {
+            type: "merge",
+            body: { metadata: { resourceVersion: existing.metadata.resourceVersion }, spec },
+          });
+        }
+        if (decision.invalid !== undefined) warn(decision.invalid);
+        return done;
+      }
+      default:
+        return decision satisfies never;
+    }
+
+    function warn(error: KcrError): void {
+      recorder.record({
+        regarding: workload!,
+        type: "Warning",
+        reason: error.code,
+        action: "Protect",
+        note: error.advice,
+      });
+    }
+  };
+
+  return new Controller({
+    name: `workload-${resource.kind.toLowerCase()}`,
+    log: context.log,
+    reconcile,
+    sources: [
+      changesOf(workloads),
+      changesOf(caches.schedules, (schedule) => {
+          const owner = controllerOf(schedule);
+          return owner?.kind === resource.kind
+            ? [{ namespace: schedule.metadata.namespace, name: owner.name }]
+            : // A schedule of a workload's name that is gone frees the name.
+              [{ namespace: schedule.metadata.namespace, name: schedule.metadata.name }];
+      }),
+    ],
+  });
+}
+
+/** Whether the annotation's part of the spec already says so; what a person added besides it stays. */
+function sameSpec(
+  now: { schedule: string; selector: unknown },
+  wanted: { schedule: string; selector: unknown },
+): boolean {
+  return now.schedule === wanted.schedule && isDeepStrictEqual(now.selector, wanted.selector);
+}

@@ -1,0 +1,36 @@
+import type { LabelSelector } from "../../api/common.ts";
+import {
+  daemonSets,
+  deployments,
+  jobs,
+  type KubeObject,
+  type Resource,
+  statefulSets,
+} from "../../kube/resources.ts";
+
+/** A workload as its list and watch give it. */
+export interface WorkloadObject extends KubeObject {
+  spec?: { selector?: LabelSelector };
+}
+
+/** The kinds of workload that the annotation protects. */
+export const workloadKinds = [deployments, statefulSets, daemonSets, jobs] as Resource<WorkloadObject>[];
+
+/** What is kept of a workload: its identity, its annotation and its selector. */
+export function trimWorkload(object: WorkloadObject, annotation: string): WorkloadObject {
+  const { metadata } = object;
+  const value = metadata.annotations?.[annotation];
+  return {
+    apiVersion: object.apiVersion,
+    kind: object.kind,
+    metadata: {
+      name: metadata.name,
+      namespace: metadata.namespace,
+      uid: metadata.uid,
+      resourceVersion: metadata.resourceVersion,
+      deletionTimestamp: metadata.deletionTimestamp,
+      ...(value === undefined ? {} : { annotations: { [annotation]: value } }),
+    },
+    spec: value === undefined ? {} : { selector: object.spec?.selector },
+  };
+}
