@@ -1,0 +1,65 @@
+import { lstat, readdir, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+
+/** File name of an archive as the kubelet makes it; a name, never a path. */
+export const archiveName = z
+  .string()
+  .max(255)
+  .regex(/^checkpoint-[A-Za-z0-9_.:+-]+\.tar$/)
+  .refine((name) => !name.includes(".."));
+
+/** One archive in the kubelet's checkpoint directory. */
+export interface ArchiveFile {
+  name: string;
+  path: string;
+  modified: Date;
+}
+
+/** The kubelet's checkpoint directory, of which nothing but regular files with an archive's name are touched. */
+export class Archives {
+  readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  /** Errors: a TypeError for what is not an archive's name. */
+  path(name: string): string {
+    if (!archiveName.safeParse(name).success) throw new TypeError(`${JSON.stringify(name)} names no archive`);
+    return join(this.directory, name);
+  }
+
+  /** The archive, or undefined where there is no regular file of that name. */
+  async find(name: string): Promise<ArchiveFile | undefined> {
+    const path = this.path(name);
+    const stats = await lstat(path).catch(absent);
+    return stats?.isFile() ? { name, path, modified: stats.mtime } : undefined;
+  }
+
+  /**
+   * Archives that the kubelet may have made of a container, newest first. The names cannot be told apart safely
+   * (names of pods, namespaces and containers may all hold `-`), so the archive itself must say whose it is.
+   */
+  async candidates(of: { namespace: string; pod: string; container: string }): Promise<ArchiveFile[]> {
+    const prefix = `checkpoint-${of.pod}_${of.namespace}-${of.container}-`;
+    const names = (await readdir(this.directory).catch(absent)) ?? [];
+    const found: ArchiveFile[] = [];
+    for (const name of names) {
+      if (!name.startsWith(prefix) || !archiveName.safeParse(name).success) continue;
+      const file = await this.find(name);
+      if (file) found.push(file);
+    }
+    return found.sort((a, b) => b.modified.getTime() - a.modified.getTime());
+  }
+
+  /** Removes an archive; one that is gone already is fine. */
+  async remove(name: string): Promise<void> {
+    await unlink(this.path(name)).catch(absent);
+  }
+}
+
+function absent(error: unknown): undefined {
+  if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+  throw error;
+}

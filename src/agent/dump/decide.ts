@@ -1,0 +1,97 @@
+import { KcrError } from "../../api/errors.ts";
+import {
+  type ContainerStatus,
+  findContainer,
+  isRunning,
+  type PodContainer,
+  statusOf,
+} from "../../api/pod.ts";
+import { mayDump, readRecords } from "../../api/records.ts";
+import { type CaptureSource, type CheckpointRequest, DEFAULT_TIMEOUT_SECONDS } from "../../api/request.ts";
+import type { Pod } from "../../kube/resources.ts";
+
+/** What a request asks of its node's agent now. */
+export type DumpDecision =
+  | { type: "nothing" }
+  | { type: "fail"; error: KcrError }
+  /** Not begun: look at the pod and dump. */
+  | { type: "begin" }
+  /** Begun by a process that is gone, or by this one before an error: see what there is of it. */
+  | { type: "resume"; source: CaptureSource; startTime: Date }
+  /** Given up when its deadline passed: a late whole archive still becomes its Checkpoint. */
+  | { type: "late"; source: CaptureSource; startTime: Date };
+
+/** When the request's time is up. */
+export function deadlineOf(request: CheckpointRequest): Date {
+  const from = request.status?.acceptedTime ?? request.metadata.creationTimestamp;
+  const timeout = request.spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
+  return new Date(Date.parse(from ?? "") + timeout * 1000);
+}
+
+export function deadlineExceeded(request: CheckpointRequest): KcrError {
+  const timeout = request.spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
+  return new KcrError("DeadlineExceeded", `the checkpoint was not taken within ${timeout} s`);
+}
+
+/** Decides by the request alone, as it is on the API server. */
+export function decideDump(request: CheckpointRequest, node: string, now: Date): DumpDecision {
+  const { metadata, spec, status } = request;
+  if (status?.nodeName !== node || metadata.deletionTimestamp !== undefined) return { type: "nothing" };
+  const begun =
+    status.startTime !== undefined && status.source !== undefined
+      ? { source: status.source, startTime: new Date(status.startTime) }
+      : undefined;
+
+  switch (status.phase) {
+    case "Completed":
+      return { type: "nothing" };
+    case "Failed":
+      return begun && status.reason === "DeadlineExceeded" && status.checkpoint === undefined
+        ? { type: "late", ...begun }
+        : { type: "nothing" };
+    case "InProgress":
+      if (begun) return { type: "resume", ...begun };
+  }
+  const { name, namespace } = spec.podReference;
+  if (namespace !== undefined && namespace !== metadata.namespace) {
+    return {
+      type: "fail",
+      error: new KcrError(
+        "PodInOtherNamespace",
+        `pod ${namespace}/${name} is not in the request's namespace`,
+      ),
+    };
+  }
+  if (status.podUID === undefined || status.containerName === undefined) return { type: "nothing" };
+  return now < deadlineOf(request) ? { type: "begin" } : { type: "fail", error: deadlineExceeded(request) };
+}
+
+/** The container to be dumped: what its pod says of it, and its run at this moment. */
+export interface Dumpable {
+  pod: Pod;
+  container: PodContainer;
+  status: ContainerStatus & { containerID: string };
+}
+
+/** Whether the container may be dumped now, judged by the pod as it is on the API server. */
+export function judgePod(request: CheckpointRequest, pod: Pod | undefined): Dumpable | KcrError {
+  const { name } = request.spec.podReference;
+  const wanted = request.status?.containerName ?? "";
+  if (pod === undefined) return new KcrError("PodNotFound", `pod ${name} does not exist`);
+  if (pod.metadata.uid !== request.status?.podUID) {
+    return new KcrError("PodNotFound", `pod ${name} was replaced by another of the same name`);
+  }
+  if (!isRunning(pod)) return new KcrError("PodNotRunning", `pod ${name} is not running`);
+  const container = findContainer(pod, wanted);
+  if (container === undefined)
+    return new KcrError("ContainerNotFound", `pod ${name} has no container ${wanted}`);
+  const status = statusOf(pod, wanted);
+  const containerID = status?.containerID;
+  if (status?.state?.running === undefined || !containerID) {
+    return new KcrError("ContainerNotRunning", `container ${wanted} of pod ${name} is not running`);
+  }
+  if (!mayDump(readRecords(pod)[wanted], status.restartCount)) {
+    return new KcrError("RestoreInProgress", `container ${wanted} of pod ${name} has just restarted`);
+  }
+  return { pod, container, status: { ...status, containerID } };
+}

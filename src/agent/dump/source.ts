@@ -1,0 +1,44 @@
+import type { Checkpoint } from "../../api/checkpoint.ts";
+import { repositoryName } from "../../api/names.ts";
+import { defaultContainer, runtimeID } from "../../api/pod.ts";
+import { readRecords } from "../../api/records.ts";
+import type { CaptureSource } from "../../api/request.ts";
+import { pullAddress, type Settings } from "../../api/settings.ts";
+import { specHash } from "../../api/spec-hash.ts";
+import { workloadName } from "../workload.ts";
+import type { Dumpable } from "./decide.ts";
+
+/**
+ * What is captured, as the pod tells before the dump begins. `parent` is the Checkpoint that the run was restored
+ * from, as far as it still exists: what runs is its image then, and only it knows the true base.
+ */
+export function sourceOf(
+  { pod, container, status }: Dumpable,
+  parent: Checkpoint | undefined,
+  settings: Settings,
+): CaptureSource {
+  const record = readRecords(pod)[container.name];
+  const baseImage = record?.originalImage ?? container.image ?? status.image;
+  const { push, prefix } = settings.registry;
+  const pull = pullAddress(settings);
+  return {
+    lineage: {
+      podUID: pod.metadata.uid ?? "",
+      containerID: runtimeID(status.containerID) ?? "",
+      restartCount: status.restartCount,
+      parent: record?.parent,
+    },
+    defaultContainer: defaultContainer(pod) ?? container.name,
+    repository: repositoryName(
+      push.length > pull.length ? push : pull,
+      prefix,
+      pod.metadata.namespace ?? "",
+      workloadName(pod),
+      container.name,
+    ),
+    baseImage,
+    baseImageDigest:
+      record?.parent === undefined ? status.imageID || undefined : parent?.status?.baseImageDigest,
+    specHash: specHash(container, baseImage),
+  };
+}
