@@ -1,0 +1,54 @@
+import { describe, expect, it } from "vitest";
+import type { Checkpoint } from "./checkpoint.ts";
+import { lineageOf } from "./lineage.ts";
+
+/** A Checkpoint `name` taken at minute `minute` of run `restartCount`, restored from `parent`. */
+const taken = (name: string, minute: number, restartCount: number, parent?: string, container = "app"): Checkpoint => ({
+  metadata: { name, namespace: "shop" },
+  spec: {
+    checkpointData: "checkpoint.tar",
+    checkpointTimestamp: new Date(Date.UTC(2026, 0, 1, 0, minute)).toISOString(),
+    checkpointID: name,
+    containerName: container,
+    nodeName: "worker",
+  },
+  status: { lineage: { podUID: "pod", containerID: `c${restartCount}`, restartCount, parent } },
+});
+const namesOf = (run: { restartCount: number; parent?: string }, all: Checkpoint[], container = "app") =>
+  lineageOf({ podUID: "pod", container, ...run }, all).map((c) => c.metadata.name);
+
+describe("the lineage of a run", () => {
+  it("is its own checkpoints, newest first, then what it was restored from and its ancestors", () => {
+    const all = [taken("a1", 1, 0), taken("a2", 2, 0), taken("b1", 3, 2, "a2"), taken("b2", 4, 2, "a2")];
+    expect(namesOf({ restartCount: 2, parent: "a2" }, all)).toEqual(["b2", "b1", "a2", "a1"]);
+  });
+
+  it("never holds the checkpoint of an empty container that came up after the crash", () => {
+    const all = [taken("real", 1, 0), taken("empty", 2, 1)];
+    expect(namesOf({ restartCount: 0 }, all)).toEqual(["real"]);
+    expect(namesOf({ restartCount: 2, parent: "real" }, all)).toEqual(["real"]);
+  });
+
+  it("goes back to the same older one after a person went back to it", () => {
+    const all = [taken("a1", 1, 0), taken("a2", 2, 0), taken("a3", 3, 0)];
+    expect(namesOf({ restartCount: 4, parent: "a1" }, all)).toEqual(["a1"]);
+    expect(namesOf({ restartCount: 4, parent: "a2" }, all)).toEqual(["a2", "a1"]);
+  });
+
+  it("spans generations and ends at a fresh start", () => {
+    const all = [taken("a", 1, 0), taken("b", 2, 2, "a"), taken("c", 3, 4, "b"), taken("fresh", 4, 5)];
+    expect(namesOf({ restartCount: 6, parent: "c" }, all)).toEqual(["c", "b", "a"]);
+    expect(namesOf({ restartCount: 5 }, all)).toEqual(["fresh"]);
+  });
+
+  it("is of one container and one pod only", () => {
+    const all = [taken("app1", 1, 0), taken("side1", 2, 0, undefined, "side")];
+    expect(namesOf({ restartCount: 0 }, all, "side")).toEqual(["side1"]);
+    expect(lineageOf({ podUID: "other", container: "app", restartCount: 0 }, all)).toEqual([]);
+  });
+
+  it("ends where hostile records make a cycle", () => {
+    const all = [taken("a", 1, 1, "b"), taken("b", 2, 2, "a")];
+    expect(namesOf({ restartCount: 9, parent: "a" }, all)).toEqual(["a", "b"]);
+  });
+});

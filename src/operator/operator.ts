@@ -1,0 +1,120 @@
+import { randomUUID } from "node:crypto";
+import { checkpoints, requests, schedules } from "../api/kinds.ts";
+import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
+import type { Settings } from "../api/settings.ts";
+import { Cache } from "../kube/cache.ts";
+import type { Client } from "../kube/client.ts";
+import { EventRecorder } from "../kube/events.ts";
+import { runAsLeader } from "../kube/leader.ts";
+import type { Logger } from "../kube/log.ts";
+import { type Metrics, noMetrics } from "../kube/metrics.ts";
+import { nodes, pods } from "../kube/resources.ts";
+import { follow } from "../kube/signals.ts";
+import type { RegistryClient } from "../oci/registry.ts";
+import { checkpointController } from "./checkpoint/controller.ts";
+import {
+  BY_NAMESPACE,
+  BY_NODE,
+  BY_POD_UID,
+  BY_SCHEDULE,
+  byNamespace,
+  type Context,
+  trimNode,
+  trimPod,
+} from "./context.ts";
+import { requestController } from "./request/controller.ts";
+import { restoreController } from "./restore/controller.ts";
+import { scheduleController } from "./schedule/controller.ts";
+import { workloadController } from "./workload/controller.ts";
+import { trimWorkload, workloadKinds } from "./workload/kinds.ts";
+
+export interface OperatorOptions {
+  client: Client;
+  /** kcr's own namespace: of the Lease and of the pull probes. */
+  namespace: string;
+  /** Of this replica; made unlike its own of before by what is appended. */
+  identity: string;
+  settings: Settings;
+  registry: RegistryClient;
+  log: Logger;
+  metrics?: Metrics;
+  now?: () => Date;
+}
+
+export interface Operator {
+  /** Whether all caches have their first whole picture. */
+  ready(): boolean;
+  /** Watches, and acts while it leads, until the signal aborts. Errors: LeadershipLost; end the process then. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** One replica of the operator. All replicas keep their caches warm; only the leader acts. */
+export function createOperator(options: OperatorOptions): Operator {
+  const { client, namespace, identity, log, metrics = noMetrics } = options;
+  const common = { client, log, metrics };
+  const caches: Context["caches"] = {
+    schedules: new Cache({ ...common, resource: schedules, indexes: { [BY_NAMESPACE]: byNamespace } }),
+    requests: new Cache({ ...common, resource: requests, indexes: { [BY_NAMESPACE]: byNamespace } }),
+    checkpoints: new Cache({
+      ...common,
+      resource: checkpoints,
+      indexes: {
+        [BY_NAMESPACE]: byNamespace,
+        [BY_NODE]: (c) => [c.spec.nodeName],
+        [BY_POD_UID]: (c) => (c.status?.lineage === undefined ? [] : [c.status.lineage.podUID]),
+        [BY_SCHEDULE]: (c) =>
+          c.spec.checkpointScheduleRef === undefined
+            ? []
+            : [`${c.metadata.namespace}/${c.spec.checkpointScheduleRef.name}`],
+      },
+    }),
+    pods: new Cache({
+      ...common,
+      resource: pods,
+      transform: trimPod,
+      indexes: { [BY_NAMESPACE]: byNamespace },
+    }),
+    nodes: new Cache({ ...common, resource: nodes, transform: trimNode }),
+  };
+  const workloads = workloadKinds.map((resource) => ({
+    resource,
+    cache: new Cache({ ...common, resource, transform: (w) => trimWorkload(w, SCHEDULE_ANNOTATION) }),
+  }));
+  const all: Cache<never>[] = [...Object.values(caches), ...workloads.map(({ cache }) => cache)] as Cache<never>[];
+
+  return {
+    ready: () => all.every((cache) => cache.synced),
+    async run(signal) {
+      const recorder = new EventRecorder({ ...common, controller: "kcr-operator", instance: identity });
+      const context: Context = {
+        ...options,
+        recorder,
+        caches,
+        now: options.now ?? (() => new Date()),
+      };
+      using running = follow(signal);
+      const watching = Promise.all(all.map((cache) => cache.run(running.signal)));
+      const leading = runAsLeader(
+        { ...common, namespace, name: "kcr-operator", identity: `${identity}_${randomUUID()}` },
+        async (lead) => {
+          const controllers = [
+            ...workloads.map(({ resource, cache }) => workloadController(context, resource, cache)),
+            scheduleController(context),
+            requestController(context),
+            checkpointController(context),
+            restoreController(context),
+          ];
+          await Promise.all(controllers.map((controller) => controller.run(lead)));
+        },
+        running.signal,
+      );
+      try {
+        await Promise.race([leading, watching.then(() => leading)]);
+      } finally {
+        running.abort(new Error("the operator ends"));
+        await Promise.allSettled([watching, leading]);
+        await recorder.close();
+      }
+    },
+  };
+}

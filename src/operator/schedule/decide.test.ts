@@ -1,0 +1,89 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { decideSchedule } from "./decide.ts";
+import { matches, targetsOf } from "./targets.ts";
+
+const createdTime = new Date("2026-01-01T00:00:30Z");
+const base = { expression: "*/5 * * * *", suspend: false, createdTime };
+const at = (time: string) => new Date(`2026-01-01T${time}Z`);
+
+describe("a schedule", () => {
+  it("has nothing due before its first slot", () => {
+    expect(decideSchedule(base, at("00:04:59"))).toEqual({ nextRunTime: at("00:05:00"), lastRunTime: undefined });
+  });
+  it("runs a slot once, however often it is looked at", () => {
+    const first = decideSchedule(base, at("00:05:00"));
+    expect(first).toMatchObject({ run: at("00:05:00"), lastRunTime: at("00:05:00") });
+    expect(decideSchedule({ ...base, lastRunTime: first.lastRunTime }, at("00:05:01")).run).toBeUndefined();
+  });
+  it("catches up at most one missed slot", () => {
+    expect(decideSchedule(base, at("03:02:00"))).toMatchObject({ run: at("03:00:00"), nextRunTime: at("03:05:00") });
+  });
+  it("skips a slot that is later than the starting deadline", () => {
+    const decision = decideSchedule({ ...base, startingDeadlineSeconds: 60 }, at("00:07:00"));
+    expect(decision).toMatchObject({ skipped: at("00:05:00"), lastRunTime: at("00:05:00") });
+    expect(decision.run).toBeUndefined();
+  });
+  it("makes no requests while suspended", () => {
+    expect(decideSchedule({ ...base, suspend: true }, at("00:06:00")).run).toBeUndefined();
+  });
+  it("never fires a slot twice nor out of order, whenever it is looked at", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 1000 }), { maxLength: 30 }), (steps) => {
+        let now = createdTime.getTime();
+        let lastRunTime: Date | undefined;
+        const runs: number[] = [];
+        for (const step of steps) {
+          now += step * 1000;
+          const decision = decideSchedule({ ...base, lastRunTime }, new Date(now));
+          if (decision.run) runs.push(decision.run.getTime());
+          lastRunTime = decision.lastRunTime;
+          expect(decision.nextRunTime.getTime()).toBeGreaterThan(now);
+        }
+        expect(runs).toEqual([...new Set(runs)].sort((a, b) => a - b));
+      }),
+    );
+  });
+});
+
+const pod = (name: string, labels: Record<string, string>, more: object = {}) => ({
+  metadata: { name, labels, ...more },
+  spec: { containers: [{ name: "app" }, { name: "side" }] },
+  status: { phase: "Running" },
+});
+
+describe("a selector", () => {
+  it("that is empty matches nothing", () => {
+    expect(matches({}, { app: "web" })).toBe(false);
+    expect(matches({ matchLabels: {}, matchExpressions: [] }, { app: "web" })).toBe(false);
+  });
+  it("with matchExpressions is not ignored", () => {
+    const only = (operator: "In" | "NotIn" | "Exists" | "DoesNotExist", values?: string[]) =>
+      matches({ matchExpressions: [{ key: "tier", operator, values }] }, { tier: "db" });
+    expect([only("In", ["db"]), only("In", ["web"]), only("NotIn", ["db"]), only("Exists"), only("DoesNotExist")]).toEqual(
+      [true, false, false, true, false],
+    );
+  });
+});
+
+describe("the targets of a slot", () => {
+  it("are the running pods, not pending or terminating ones", () => {
+    const pods = [
+      pod("b", { app: "web" }),
+      { ...pod("a", { app: "web" }), status: { phase: "Pending" } },
+      pod("c", { app: "web" }, { deletionTimestamp: "2026-01-01T00:00:00Z" }),
+      pod("d", { app: "db" }),
+    ];
+    const targets = targetsOf({ selector: { matchLabels: { app: "web" } } }, pods);
+    expect(targets.map((t) => [t.pod.metadata.name, t.container])).toEqual([["b", "app"]]);
+  });
+  it("are each named container, and the annotated default one otherwise", () => {
+    const one = pod("a", { app: "web" }, { annotations: { "kubectl.kubernetes.io/default-container": "side" } });
+    const selector = { matchLabels: { app: "web" } };
+    expect(targetsOf({ selector }, [one]).map((t) => t.container)).toEqual(["side"]);
+    expect(targetsOf({ selector, containers: ["app", "side", "none"] }, [one]).map((t) => t.container)).toEqual([
+      "app",
+      "side",
+    ]);
+  });
+});
