@@ -269,7 +269,8 @@ export class Client {
       } catch (error) {
         const waitMs = turnedAway(error);
         if (waitMs === undefined || attempt >= busyRetries || performance.now() + waitMs >= deadline) {
-          throw describe(what, error, signal);
+          // A timeout reaches the reader of a body as a mere reset; its reason says more.
+          throw describe(what, limit.signal.aborted ? limit.signal.reason : error, signal);
         }
         cancelTimer();
         await delay(waitMs, signal);

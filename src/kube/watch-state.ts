@@ -73,7 +73,7 @@ export function step<T extends KubeObject>(
       // A server that accepts watches only to end them at once would otherwise be asked without pause.
       return input.premature
         ? onFailure(state, new Error("the watch ended at once and without a word"), random)
-        : { state: { ...state, failures: 0 }, events: [], reconnect: true };
+        : { state: { ...state, failures: 0 }, events: [], reconnect: true, waitMs: 0 };
     case "failed":
       return onFailure(state, input.error, random);
   }
