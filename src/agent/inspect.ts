@@ -1,34 +1,64 @@
+import { release } from "node:os";
 import { KcrError } from "../api/errors.ts";
+import { checkpointAnnotations, userOf } from "../archive/annotations.ts";
+import { type CheckpointArchive, openCheckpoint } from "../archive/checkpoint.ts";
+import { ArchiveError } from "../archive/errors.ts";
+import type { Engine, Identity } from "../archive/metadata.ts";
 import type { Archives } from "./archives.ts";
 
-/** What kcr needs to know of an archive that is whole. */
+/** What the agent needs to know of an archive that is whole. */
 export interface Captured {
-  /** File name in the checkpoint directory. */
+  /** File name in the checkpoint directory, and its path. */
   name: string;
   path: string;
   sizeBytes: number;
-  identity: {
-    namespace: string | undefined;
-    pod: string | undefined;
-    container: string | undefined;
-    podUID: string | undefined;
-    /** The runtime's ID. */
-    containerID: string | undefined;
-    sandboxID: string | undefined;
-  };
-  /** What wrote it: containerd, cri-o. */
-  engine: string;
-  /** The low-level runtime, as config.dump names it. */
-  runtime: string | undefined;
-  /** The process's `uid:gid`. */
-  user: string | undefined;
+  identity: Identity;
+  engine: Engine;
+  /** GOARCH of the dumped processes. */
+  architecture: string | undefined;
+  /** How long CRIU kept the container frozen. */
   frozenMicroseconds: number | undefined;
-  rootfsImageName: string | undefined;
-  rootfsImageRef: string | undefined;
+  /** Lines of CRIU's log that report an error. */
+  dumpErrors: readonly string[];
+  /** The dumped process's `uid:gid`. */
+  user: string;
+  /** Of the manifest of an image made of it. */
+  annotations: Record<string, string>;
 }
 
-export async function inspect(_archives: Archives, _name: string): Promise<Captured> {
-  throw new Error("to be written");
+/**
+ * Reads what an archive says of itself, after making sure that it is whole.
+ *
+ * Errors: KcrError ArchiveMissing or ArchiveInvalid; those of the file system.
+ */
+export async function inspect(archives: Archives, name: string): Promise<Captured> {
+  const file = await archives.find(name);
+  if (file === undefined) {
+    throw new KcrError("ArchiveMissing", `archive ${name} is not in ${archives.directory}`);
+  }
+  await using archive = await open(file.path);
+  if (!archive.isWhole) throw new KcrError("ArchiveInvalid", archive.problems.join("; "));
+  return {
+    name,
+    path: file.path,
+    sizeBytes: archive.size,
+    identity: archive.identity,
+    engine: archive.engine,
+    architecture: archive.architecture,
+    frozenMicroseconds: archive.stats?.frozenUs,
+    dumpErrors: archive.log?.errors ?? [],
+    user: userOf(archive),
+    annotations: checkpointAnnotations(archive, { kernel: release() }),
+  };
+}
+
+async function open(path: string): Promise<CheckpointArchive> {
+  try {
+    return await openCheckpoint(path);
+  } catch (cause) {
+    if (!(cause instanceof ArchiveError)) throw cause;
+    throw new KcrError("ArchiveInvalid", cause.message, { cause });
+  }
 }
 
 /** For `catch`: an archive that is damaged, or still being written, is undefined; any other error stays one. */

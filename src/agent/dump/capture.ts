@@ -60,17 +60,17 @@ export function mismatch(captured: Captured, target: Target, source: CaptureSour
   const { lineage } = source;
   const { identity } = captured;
   if (
-    identity.container !== target.container ||
-    identity.pod !== target.pod ||
-    identity.namespace !== target.namespace ||
-    (identity.podUID !== undefined && identity.podUID !== lineage.podUID)
+    identity.containerName !== target.container ||
+    identity.podName !== target.pod ||
+    identity.podNamespace !== target.namespace ||
+    (identity.podUid !== undefined && identity.podUid !== lineage.podUID)
   ) {
     return new KcrError(
       "ArchiveInvalid",
-      `archive ${captured.name} is of container ${identity.namespace}/${identity.pod}/${identity.container}`,
+      `archive ${captured.name} is of container ${identity.podNamespace}/${identity.podName}/${identity.containerName}`,
     );
   }
-  if (identity.containerID !== lineage.containerID) {
+  if (identity.containerId !== lineage.containerID) {
     return new KcrError("RestoreInProgress", `container ${target.container} restarted before it was dumped`);
   }
   return undefined;

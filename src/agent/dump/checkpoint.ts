@@ -18,7 +18,6 @@ import { checkpointName, labelValue } from "../../api/names.ts";
 import type { CaptureSource, CheckpointRequest } from "../../api/request.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
 import { ownerReference } from "../../kube/owner.ts";
-import { goArchitecture } from "../../oci/image.ts";
 import type { Captured } from "../inspect.ts";
 
 /** What a Checkpoint is made from. */
@@ -95,7 +94,7 @@ export function createdStatus(
     sizeBytes: captured?.sizeBytes,
     frozenMicroseconds: captured?.frozenMicroseconds,
     engine: "kubelet",
-    versions: { runtime: captured?.engine, kernel: release(), architecture: goArchitecture() },
+    versions: { runtime: captured?.engine, kernel: release(), architecture: captured?.architecture },
   };
 }
 

@@ -1,0 +1,55 @@
+import { readFile } from "node:fs/promises";
+import { type ErrorCode, KcrError } from "../../api/errors.ts";
+import type { Settings } from "../../api/settings.ts";
+import { CredentialsError, credentialsFor } from "../../oci/credentials.ts";
+import { RegistryError, type RegistryErrorCode } from "../../oci/errors.ts";
+import { RegistryClient } from "../../oci/registry.ts";
+
+/**
+ * A client of the registry that checkpoints are pushed to, with CA and credentials as they are on disk now: a
+ * Secret may change while the agent runs.
+ *
+ * Errors: KcrError RegistryUntrusted or RegistryUnauthorized where a file that the settings name is of no use.
+ */
+export async function openRegistry({ registry }: Settings): Promise<RegistryClient> {
+  const { push, plainHttp, caFile, credentialsFile } = registry;
+  const ca = caFile && (await readOr("RegistryUntrusted", caFile));
+  const dockerConfig = credentialsFile && (await readOr("RegistryUnauthorized", credentialsFile));
+  return new RegistryClient({
+    address: push,
+    plainHttp,
+    ca: ca || undefined,
+    credentials: dockerConfig ? credentialsFor(dockerConfig, push) : undefined,
+    userAgent: "kcr-agent",
+  });
+}
+
+async function readOr(code: ErrorCode, file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    throw new KcrError(code, `${file} cannot be read: ${(cause as Error).message}`, { cause });
+  }
+}
+
+const CODES: Record<RegistryErrorCode, ErrorCode> = {
+  unreachable: "RegistryUnreachable",
+  unauthorized: "RegistryUnauthorized",
+  forbidden: "RegistryUnauthorized",
+  tls: "RegistryUntrusted",
+  "not-found": "RegistryRefused",
+  "digest-mismatch": "RegistryRefused",
+  "too-large": "RegistryRefused",
+  unsupported: "RegistryRefused",
+  protocol: "RegistryRefused",
+};
+
+/** What a person is told of a failed push; undefined for what is no fault of the registry or its settings. */
+export function registryError(error: unknown): KcrError | undefined {
+  if (error instanceof KcrError) return error;
+  if (error instanceof CredentialsError) {
+    return new KcrError("RegistryUnauthorized", error.message, { cause: error });
+  }
+  if (error instanceof RegistryError) return new KcrError(CODES[error.code], error.message, { cause: error });
+  return undefined;
+}
