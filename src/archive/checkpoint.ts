@@ -1,0 +1,122 @@
+import { FileBytes } from "./bytes.ts";
+import { readArchitecture } from "./criu/core.ts";
+import { type ImageKind, openImage } from "./criu/image.ts";
+import { type DumpStats, readDumpStats } from "./criu/stats.ts";
+import { type DumpLog, readDumpLog } from "./dump-log.ts";
+import { ArchiveError } from "./errors.ts";
+import {
+  type ConfigDump,
+  type Engine,
+  engineOf,
+  type Identity,
+  identityOf,
+  readConfigDump,
+  readSpecDump,
+  type SpecDump,
+} from "./metadata.ts";
+import { readTar, type Tar } from "./tar.ts";
+
+/** A checkpoint archive that lies open. Closed by `await using` or `close()`. */
+export interface CheckpointArchive {
+  readonly path: string;
+  /** Of the archive, in bytes. */
+  readonly size: number;
+  readonly engine: Engine;
+  readonly identity: Identity;
+  readonly config: ConfigDump;
+  readonly spec: SpecDump;
+  /** Undefined when the archive holds none. */
+  readonly stats: DumpStats | undefined;
+  /** CRIU's log of the dump. Undefined when the archive holds none: containerd and Podman may leave it out. */
+  readonly log: DumpLog | undefined;
+  /** Of the dumped processes (GOARCH); undefined when CRIU's images do not say. */
+  readonly architecture: string | undefined;
+  /** What a restore needs and is not there, or not what it should be; a sentence each. */
+  readonly problems: readonly string[];
+  /** No problems. */
+  readonly isWhole: boolean;
+  readonly tar: Tar;
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Opens the archive of a container's checkpoint, as the kubelet or Podman writes it. Only headers and small
+ * entries are read, whatever its size.
+ *
+ * Errors: `ArchiveError`: `truncated` when the file is cut off, `missing` without config.dump or spec.dump,
+ * `unsupported` when no known engine made it, `malformed`, `too-large`; those of the file system.
+ */
+export async function openCheckpoint(
+  path: string,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<CheckpointArchive> {
+  const file = await FileBytes.open(path);
+  try {
+    const tar = await readTar(file, { signal });
+    const config = await readConfigDump(tar);
+    const spec = await readSpecDump(tar);
+    const engine = engineOf(path, spec);
+    const problems: string[] = [];
+    const check = <T>(part: () => Promise<T>) => noting(problems, part);
+    await check(async () => assertEntries(tar, engine));
+    await check(() => assertImage(tar, "checkpoint/inventory.img", "inventory"));
+    await check(() => assertImage(tar, "checkpoint/pstree.img", "pstree"));
+    const architecture = await check(() => architectureOf(tar));
+    const statsDump = tar.open("stats-dump");
+    const stats = statsDump && (await check(() => readDumpStats(statsDump)));
+    const dumpLog = tar.open("dump.log");
+    return {
+      path,
+      size: file.size,
+      engine,
+      identity: identityOf(path, engine, config, spec),
+      config,
+      spec,
+      stats,
+      log: dumpLog && (await readDumpLog(dumpLog)),
+      architecture,
+      problems,
+      isWhole: problems.length === 0,
+      tar,
+      close: () => file.close(),
+      [Symbol.asyncDispose]: () => file.close(),
+    };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Runs a part; what is wrong with the archive becomes a problem, what is wrong with anything else stays an error. */
+async function noting<T>(problems: string[], part: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await part();
+  } catch (error) {
+    if (!(error instanceof ArchiveError)) throw error;
+    problems.push(error.message);
+    return undefined;
+  }
+}
+
+/** containerd will not restore without status.dump. */
+function assertEntries(tar: Tar, engine: Engine): void {
+  if (engine === "containerd" && !tar.open("status.dump")) {
+    throw new ArchiveError("missing", `${tar.bytes.name}: has no status.dump`);
+  }
+}
+
+async function assertImage(tar: Tar, name: string, kind: ImageKind): Promise<void> {
+  const bytes = tar.open(name);
+  if (!bytes) throw new ArchiveError("missing", `${tar.bytes.name}: has no ${name}`);
+  await openImage(bytes, kind);
+}
+
+/** By the first process; all have the same. */
+async function architectureOf(tar: Tar): Promise<string | undefined> {
+  for (const { name } of tar.entries()) {
+    const core = /^checkpoint\/core-[0-9]+\.img$/.test(name) && tar.open(name);
+    if (core) return await readArchitecture(core);
+  }
+  throw new ArchiveError("missing", `${tar.bytes.name}: has no process (checkpoint/core-*.img)`);
+}

@@ -1,0 +1,39 @@
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { ArchiveError } from "../errors.ts";
+
+/** The fields of a protobuf message by number, without a schema; a field that comes twice counts as its last. */
+export interface Fields {
+  number(field: number): number | undefined;
+  message(field: number): Fields | undefined;
+}
+
+/** Errors: `malformed` when the bytes are no message. */
+export function parseMessage(name: string, bytes: Uint8Array): Fields {
+  const numbers = new Map<number, bigint>();
+  const blocks = new Map<number, Uint8Array>();
+  try {
+    const reader = new BinaryReader(bytes);
+    while (reader.pos < reader.len) {
+      const [field, type] = reader.tag();
+      if (type === WireType.Varint) numbers.set(field, BigInt(reader.uint64()));
+      else if (type === WireType.LengthDelimited) blocks.set(field, reader.bytes());
+      else reader.skip(type, field);
+    }
+  } catch (cause) {
+    throw new ArchiveError("malformed", `${name}: not the message it should be`, { cause });
+  }
+  return {
+    number(field) {
+      const value = numbers.get(field);
+      if (value === undefined) return undefined;
+      if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
+        throw new ArchiveError("malformed", `${name}: ${value} in field ${field} is no sensible number`);
+      }
+      return Number(value);
+    },
+    message(field) {
+      const block = blocks.get(field);
+      return block && parseMessage(name, block);
+    },
+  };
+}
