@@ -8,7 +8,7 @@ import { EventRecorder } from "../kube/events.ts";
 import { runAsLeader } from "../kube/leader.ts";
 import type { Logger } from "../kube/log.ts";
 import { type Metrics, noMetrics } from "../kube/metrics.ts";
-import { nodes, pods } from "../kube/resources.ts";
+import { nodes, type Pod, pods } from "../kube/resources.ts";
 import { follow } from "../kube/signals.ts";
 import type { RegistryClient } from "../oci/registry.ts";
 import { checkpointController } from "./checkpoint/controller.ts";
@@ -80,7 +80,10 @@ export function createOperator(options: OperatorOptions): Operator {
     resource,
     cache: new Cache({ ...common, resource, transform: (w) => trimWorkload(w, SCHEDULE_ANNOTATION) }),
   }));
-  const all: Cache<never>[] = [...Object.values(caches), ...workloads.map(({ cache }) => cache)] as Cache<never>[];
+  const all: Array<Pick<Cache<Pod>, "synced" | "run">> = [
+    ...Object.values(caches),
+    ...workloads.map(({ cache }) => cache),
+  ];
 
   return {
     ready: () => all.every((cache) => cache.synced),

@@ -1,0 +1,215 @@
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { installCrds } from "../../test/support/crds.ts";
+import { makeNamespace } from "../../test/support/namespace.ts";
+import { waitFor } from "../../test/support/wait-for.ts";
+import { findCondition } from "../api/conditions.ts";
+import { API_VERSION } from "../api/group.ts";
+import { requests, schedules } from "../api/kinds.ts";
+import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
+import type { RequestSpec } from "../api/request.ts";
+import { settings } from "../api/settings.ts";
+import { Client } from "../kube/client.ts";
+import { isNotFound } from "../kube/errors.ts";
+import { silent } from "../kube/log.ts";
+import { controllerOf } from "../kube/owner.ts";
+import { type Deployment, deployments, events, nodes, type Pod, pods } from "../kube/resources.ts";
+import { RegistryClient } from "../oci/registry.ts";
+import { createOperator } from "./operator.ts";
+
+const kubeconfig = inject("kubeconfig");
+
+/** The operator as it is, on a real API server; pods are objects only, for no kubelet runs here. */
+describe.skipIf(kubeconfig === undefined)("the operator", () => {
+  let client: Client;
+  const stop = new AbortController();
+  let running: Promise<void>;
+  /** Minutes by which the operator's clock is ahead: slots fall due when the test says so. */
+  let ahead = 0;
+
+  beforeAll(async () => {
+    client = Client.fromConfig({ kubeconfig });
+    await installCrds(client);
+    await client.create(nodes, { apiVersion: "v1", kind: "Node", metadata: { name: "worker-op" } });
+    const operator = createOperator({
+      client,
+      namespace: await makeNamespace(client, "kcr-system"),
+      identity: "test",
+      settings: settings.parse({ registry: { push: "127.0.0.1:1", plainHttp: true } }),
+      registry: new RegistryClient({ address: "127.0.0.1:1", plainHttp: true }),
+      log: silent,
+      now: () => new Date(Date.now() + ahead * 60_000),
+    });
+    running = operator.run(stop.signal);
+    running.catch(() => {});
+    await waitFor("caches to be synced", () => operator.ready());
+  });
+  afterAll(async () => {
+    stop.abort();
+    await running;
+  });
+
+  const deployment = (namespace: string, name: string, cron?: string): Promise<Deployment> =>
+    client.create(deployments, {
+      apiVersion: "apps/v1",
+      kind: "Deployment",
+      metadata: { name, namespace, annotations: cron === undefined ? {} : { [SCHEDULE_ANNOTATION]: cron } },
+      spec: {
+        selector: { matchLabels: { app: name.slice(0, 40) } },
+        template: {
+          metadata: { labels: { app: name.slice(0, 40) } },
+          spec: { containers: [{ name: "app", image: "app:1" }] },
+        },
+      },
+    } as Deployment);
+
+  const runningPod = async (namespace: string, name: string, labels: Record<string, string>): Promise<Pod> => {
+    const containers = ["app", "side"].map((container) => ({ name: container, image: "app:1" }));
+    const pod = await client.create(pods, {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, namespace, labels },
+      spec: { nodeName: "worker-op", containers },
+    } as Pod);
+    const containerStatuses = containers.map((c) => ({
+      ...c,
+      imageID: "",
+      ready: true,
+      restartCount: 0,
+      state: { running: { startedAt: new Date().toISOString() } },
+    }));
+    await client.patch(
+      pods,
+      pod.metadata,
+      { type: "strategic", body: { status: { phase: "Running", containerStatuses } } },
+      { subresource: "status" },
+    );
+    return pod;
+  };
+  const scheduleOf = (namespace: string, name: string) =>
+    waitFor(`schedule ${namespace}/${name}`, () => client.get(schedules, { namespace, name }));
+  const eventOf = (namespace: string, reason: string) =>
+    waitFor(`Event ${reason}`, async () =>
+      (await client.list(events, { namespace })).items.find((e) => e.reason === reason),
+    );
+  const request = (namespace: string, name: string, spec: RequestSpec) =>
+    client.create(requests, {
+      apiVersion: API_VERSION,
+      kind: requests.kind,
+      metadata: { name, namespace },
+      spec,
+    });
+
+  it("makes an owned schedule of an annotated Deployment, and removes it with the annotation", async () => {
+    const namespace = await makeNamespace(client, "owned");
+    const made = await deployment(namespace, "web", "@yearly");
+    const schedule = await scheduleOf(namespace, "web");
+    expect(controllerOf(schedule)).toMatchObject({ kind: "Deployment", uid: made.metadata.uid, blockOwnerDeletion: true });
+    expect(schedule.spec).toMatchObject({ schedule: "@yearly", selector: { matchLabels: { app: "web" } } });
+
+    await client.patch(deployments, made.metadata, {
+      type: "merge",
+      body: { metadata: { annotations: { [SCHEDULE_ANNOTATION]: null } } },
+    });
+    await waitFor("the schedule to go", () =>
+      client.get(schedules, { namespace, name: "web" }).then(() => false, isNotFound),
+    );
+  });
+
+  it("keeps schedules of one name in two namespaces apart", async () => {
+    const [a, b] = [await makeNamespace(client, "team"), await makeNamespace(client, "team")];
+    const [first, second] = [await deployment(a, "web", "@yearly"), await deployment(b, "web", "@monthly")];
+    expect(controllerOf(await scheduleOf(a, "web"))?.uid).toBe(first.metadata.uid);
+    expect(controllerOf(await scheduleOf(b, "web"))?.uid).toBe(second.metadata.uid);
+    expect((await scheduleOf(b, "web")).spec.schedule).toBe("@monthly");
+  });
+
+  it("never takes over a person's own schedule of the Deployment's name", async () => {
+    const namespace = await makeNamespace(client, "taken");
+    const own = await client.create(schedules, {
+      apiVersion: API_VERSION,
+      kind: schedules.kind,
+      metadata: { name: "web", namespace },
+      spec: { schedule: "@yearly", selector: { matchLabels: { mine: "yes" } } },
+    });
+    await deployment(namespace, "web", "@hourly");
+    await eventOf(namespace, "ScheduleNameTaken");
+    const after = await client.get(schedules, own.metadata);
+    expect(after.spec).toEqual(own.spec);
+    expect(after.metadata.ownerReferences).toBeUndefined();
+  });
+
+  it("says once that a cron expression is invalid, by Event and condition, and retries nothing", async () => {
+    const namespace = await makeNamespace(client, "invalid");
+    await deployment(namespace, "web", "99 99 99 99 99");
+    const event = await eventOf(namespace, "InvalidSchedule");
+    expect(event.regarding).toMatchObject({ kind: "Deployment", name: "web" });
+    const schedule = await waitFor("the condition", async () => {
+      const seen = await client.get(schedules, { namespace, name: "web" });
+      return findCondition(seen.status?.conditions, "Ready") && seen;
+    });
+    expect(findCondition(schedule.status?.conditions, "Ready")).toMatchObject({
+      status: "False",
+      reason: "InvalidSchedule",
+    });
+    expect(schedule.status?.nextRunTime).toBeUndefined();
+  });
+
+  it("says that a selector matches nothing", async () => {
+    const namespace = await makeNamespace(client, "nothing");
+    await deployment(namespace, "web", "@yearly");
+    await waitFor("the condition", async () => {
+      const seen = await client.get(schedules, { namespace, name: "web" });
+      return findCondition(seen.status?.conditions, "Ready")?.reason === "NoMatchingPods";
+    });
+  });
+
+  it("makes one request per container at a due slot, also for a Deployment of 60 characters", async () => {
+    const namespace = await makeNamespace(client, "long");
+    const name = "w".repeat(60);
+    await deployment(namespace, name, "* * * * *");
+    const schedule = await scheduleOf(namespace, name);
+    await client.patch(schedules, schedule.metadata, { type: "merge", body: { spec: { containers: ["app", "side"] } } });
+    await runningPod(namespace, `${name}-abc`, { app: name.slice(0, 40) });
+    ahead += 2;
+    // A touch, so that the schedule is looked at now and not when its real minute is over.
+    await client.patch(schedules, schedule.metadata, { type: "merge", body: { spec: { timeoutSeconds: 60 } } });
+    const made = await waitFor("two accepted requests", async () => {
+      const { items } = await client.list(requests, { namespace });
+      return items.length >= 2 && items.every((r) => r.status?.nodeName === "worker-op") && items;
+    });
+    expect(made.map((r) => r.spec.containerName).sort()).toEqual(["app", "side"]);
+    for (const { metadata } of made) {
+      expect(metadata.labels?.["schedule-name"]?.length).toBeLessThanOrEqual(63);
+      expect(metadata.labels?.["app"]).toBe("checkpoint-restore");
+      expect(controllerOf({ metadata })).toMatchObject({ kind: "CheckpointSchedule", name });
+    }
+    const lastRun = await waitFor("the slot to be noted", async () => (await scheduleOf(namespace, name)).status?.lastRunTime);
+    expect(new Date(lastRun).getUTCSeconds()).toBe(0);
+  });
+
+  it("refuses another namespace's pod", async () => {
+    const [mine, theirs] = [await makeNamespace(client, "mine"), await makeNamespace(client, "theirs")];
+    await runningPod(theirs, "secret", {});
+    await request(mine, "spy", { podReference: { name: "secret", namespace: theirs }, containerName: "app" });
+    const seen = await waitFor("the refusal", async () => {
+      const found = await client.get(requests, { namespace: mine, name: "spy" });
+      return found.status?.phase === "Failed" && found;
+    });
+    expect(seen.status).toMatchObject({ reason: "PodInOtherNamespace" });
+    expect(seen.status?.nodeName).toBeUndefined();
+  });
+
+  it("refuses a container that does not exist and takes the default one where none is named", async () => {
+    const namespace = await makeNamespace(client, "which");
+    await runningPod(namespace, "web", {});
+    await request(namespace, "none", { podReference: { name: "web" }, containerName: "none" });
+    await request(namespace, "default", { podReference: { name: "web" } });
+    const of = (name: string, done: (status: object) => boolean) =>
+      waitFor(`request ${name}`, async () => {
+        const { status } = await client.get(requests, { namespace, name });
+        return status !== undefined && done(status) && status;
+      });
+    expect(await of("none", (s) => "reason" in s)).toMatchObject({ phase: "Failed", reason: "ContainerNotFound" });
+    expect(await of("default", (s) => "nodeName" in s)).toMatchObject({ phase: "Pending", containerName: "app" });
+  });
+});
