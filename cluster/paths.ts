@@ -13,3 +13,8 @@ export function clustersDir(): string {
 
 /** This folder's own files (the Go modules, the node's files). */
 export const clusterSource = import.meta.dirname;
+
+/** What lives no longer than the machine is up: network namespaces, process numbers. */
+export function runDir(...parts: string[]): string {
+  return ["/run/kcr-cluster", ...parts].join("/");
+}

@@ -1,0 +1,283 @@
+import { createHash } from "node:crypto";
+import {
+  chmod,
+  copyFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { buildImage } from "../src/oci/image.ts";
+import { type Layer, writeLayer } from "../src/oci/layer.ts";
+import { type LayoutImage, readLayout } from "../src/oci/layout.ts";
+import type { ContainerConfig } from "../src/oci/manifest.ts";
+import { pushLayout } from "../src/oci/push.ts";
+import { RegistryClient } from "../src/oci/registry.ts";
+import { registryName } from "./config.ts";
+import { withLock } from "./lock.ts";
+import { pathExists } from "./netns.ts";
+import { cacheDir, clusterSource } from "./paths.ts";
+import { type Progress, silent } from "./progress.ts";
+import { ensureRootfs } from "./rootfs.ts";
+import { run } from "./run.ts";
+
+/**
+ * Container images for tests, demo and kcr itself, cut from the nodes' Debian tree: of each program the binary and
+ * the libraries it is linked with, no more.
+ */
+
+interface Recipe {
+  /** The image's tag. Nodes keep what they have pulled: a changed recipe needs a new one. */
+  tag: string;
+  config: ContainerConfig;
+  /** Fills the image's root, an empty directory. */
+  build(root: string, rootfs: string): Promise<void>;
+}
+
+const path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+
+const recipes = {
+  pause: {
+    tag: "1",
+    config: { entrypoint: ["/bin/busybox", "sleep", "infinity"] },
+    build: (root, rootfs) => addFile(root, rootfs, "/usr/bin/busybox", "/bin/busybox"),
+  },
+  busybox: {
+    tag: "1",
+    config: { cmd: ["sh"], env: [path] },
+    async build(root, rootfs) {
+      await addFile(root, rootfs, "/usr/bin/busybox", "/bin/busybox");
+      const applets = (await run(["chroot", rootfs, "/usr/bin/busybox", "--list"])).trim().split("\n");
+      for (const applet of applets) {
+        if (applet !== "busybox") await symlink("busybox", join(root, "bin", applet));
+      }
+    },
+  },
+  redis: {
+    tag: "1",
+    config: {
+      entrypoint: ["redis-server"],
+      // Nothing is ever written to disk: what is lost with the process is lost.
+      cmd: ["--save", "", "--appendonly", "no", "--protected-mode", "no"],
+      env: [path],
+      workingDir: "/data",
+    },
+    async build(root, rootfs) {
+      // The server is one program with redis-check-rdb; which one it is, it takes from its name.
+      await addProgram(root, rootfs, join(rootfs, "usr/bin/redis-check-rdb"), "/usr/bin/redis-server");
+      await addProgram(root, rootfs, join(rootfs, "usr/bin/redis-cli"), "/usr/bin/redis-cli");
+      await addFile(root, rootfs, "/usr/bin/busybox", "/bin/sh");
+      await mkdir(join(root, "data"));
+      await chmod(join(root, "data"), 0o777);
+    },
+  },
+  /** What kcr's own programs run on. */
+  "kcr-base": {
+    tag: "1",
+    config: { user: "65532:65532", env: [path], workingDir: "/" },
+    async build(root, rootfs) {
+      const node = resolve(clusterSource, "../node_modules/node/bin/node");
+      await addProgram(root, rootfs, node, "/usr/bin/node");
+      await addFile(root, rootfs, "/etc/ssl/certs/ca-certificates.crt");
+    },
+  },
+} satisfies Record<string, Recipe>;
+
+export type ImageName = keyof typeof recipes;
+export const imageNames = Object.keys(recipes) as ImageName[];
+/** Those that are pushed when a cluster comes up. */
+export const clusterImages: readonly ImageName[] = ["pause", "busybox", "redis"];
+
+/** What a pod names to run one of the images on the local cluster. */
+export function imageReference(name: ImageName): string {
+  return `${registryName}/${repositoryOf(name)}:${recipes[name].tag}`;
+}
+
+const repositoryOf = (name: ImageName) => `kcr-test/${name}`;
+
+export interface ImageOptions {
+  progress?: Progress;
+  signal?: AbortSignal;
+}
+
+/**
+ * Builds an image into the cache, or takes it from there.
+ *
+ * Errors: those of the commands and the file system.
+ */
+export async function ensureImage(name: ImageName, options: ImageOptions = {}): Promise<LayoutImage> {
+  const { config, tag }: Recipe = recipes[name];
+  const { layer, dir } = await ensureLayer(name, options);
+  const layout = join(dir, "layout");
+  return buildImage({ layout, layers: [layer], config, tag });
+}
+
+/** The one layer of an image; it and what it was made from are all there is to an image's identity. */
+async function ensureLayer(
+  name: ImageName,
+  { progress = silent, signal }: ImageOptions,
+): Promise<{ layer: Layer; dir: string }> {
+  const rootfs = await ensureRootfs({ progress, signal });
+  const key = createHash("sha256")
+    .update(JSON.stringify([name, basename(rootfs), process.version]))
+    .update(await readFile(import.meta.filename))
+    .digest("hex");
+  const dir = cacheDir("images", `${name}-${key.slice(0, 16)}`);
+  const index = join(dir, "layer.json");
+  await progress.task(`building image ${name}`, (detail) =>
+    withLock(
+      cacheDir("images", `${name}.lock`),
+      async () => {
+        if (await pathExists(index)) return;
+        const work = await mkdtemp(`${dir}.building-`);
+        try {
+          const root = join(work, "root");
+          await mkdir(root);
+          await addSkeleton(root);
+          await recipes[name].build(root, rootfs);
+          detail("packing");
+          const layer = await writeLayer(root, join(work, "layer.tar"), { compression: "none", signal });
+          await rm(root, { recursive: true });
+          await writeFile(join(work, "layer.json"), JSON.stringify(layer));
+          await rm(dir, { recursive: true, force: true });
+          await rename(work, dir);
+        } finally {
+          await rm(work, { recursive: true, force: true });
+        }
+      },
+      { signal, waiting: () => detail("waiting for another process that builds it") },
+    ),
+  );
+  const layer = JSON.parse(await readFile(index, "utf8")) as Layer;
+  return { layer: { ...layer, path: join(dir, "layer.tar") }, dir };
+}
+
+/** Pushes an image to the registry of a cluster. Returns what a pod names to run it. */
+export async function pushImage(
+  name: ImageName,
+  registry: string,
+  options: ImageOptions = {},
+): Promise<string> {
+  const image = await ensureImage(name, options);
+  await push(image, registry, repositoryOf(name), recipes[name].tag, options);
+  return imageReference(name);
+}
+
+/** Pushes any image in an OCI layout directory. Returns what a pod names to run it. */
+export async function pushLayoutDirectory(
+  directory: string,
+  registry: string,
+  repository: string,
+  tag: string,
+  options: ImageOptions = {},
+): Promise<string> {
+  await push(await readLayout(directory), registry, repository, tag, options);
+  return `${registryName}/${repository}:${tag}`;
+}
+
+export interface KcrImage {
+  /** `registry.kcr.local:5000/kcr/kcr:<tag>`. */
+  reference: string;
+  /** The same by digest. */
+  pinned: string;
+}
+
+/**
+ * Builds kcr's own image and pushes it: the base with the Node binary, and `dist` (operator.mjs, agent.mjs) as
+ * one more layer at /opt/kcr. Its entry point is node: a pod gives `args: ["/opt/kcr/agent.mjs"]`. The tag is
+ * a hash of the content.
+ *
+ * @param registry address to push to, `host:port`, plain HTTP.
+ */
+export async function buildKcrImage(
+  dist: string,
+  registry: string,
+  options: ImageOptions = {},
+): Promise<KcrImage> {
+  const { progress = silent, signal } = options;
+  const { layer: base } = await ensureLayer("kcr-base", options);
+  await mkdir(cacheDir("images"), { recursive: true });
+  const work = await mkdtemp(cacheDir("images", "kcr.building-"));
+  try {
+    return await progress.task("building image kcr", async () => {
+      const root = join(work, "root");
+      await cp(dist, root, { recursive: true });
+      await run(["chmod", "-R", "u=rwX,go=rX", root]);
+      const bundle = await writeLayer(root, join(work, "layer.tar"), { prefix: "opt/kcr", signal });
+      const image = await buildImage({
+        layout: join(work, "layout"),
+        layers: [base, bundle],
+        config: { ...recipes["kcr-base"].config, entrypoint: ["/usr/bin/node"] },
+      });
+      const { digest } = image.descriptor;
+      const tag = digest.slice("sha256:".length, "sha256:".length + 16);
+      await push(image, registry, "kcr/kcr", tag, options);
+      return { reference: `${registryName}/kcr/kcr:${tag}`, pinned: `${registryName}/kcr/kcr@${digest}` };
+    });
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+async function push(
+  image: LayoutImage,
+  registry: string,
+  repository: string,
+  tag: string,
+  { progress = silent, signal }: ImageOptions,
+): Promise<void> {
+  const client = new RegistryClient({ address: registry, plainHttp: true, limits: { attempts: 3 } });
+  try {
+    await progress.task(`pushing ${repository}:${tag}`, () =>
+      pushLayout(client, image, repository, tag, { signal }),
+    );
+  } finally {
+    await client.close();
+  }
+}
+
+/** What programs expect of any root: a user data base, names without DNS first, a place for temporary files. */
+async function addSkeleton(root: string): Promise<void> {
+  const files = {
+    "etc/passwd":
+      "root:x:0:0:root:/root:/bin/sh\nkcr:x:65532:65532::/tmp:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
+    "etc/group": "root:x:0:\nkcr:x:65532:\nnogroup:x:65534:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+  };
+  for (const dir of ["etc", "bin", "root", "tmp", "usr/bin", "var", "dev", "proc", "sys", "run"]) {
+    await mkdir(join(root, dir), { recursive: true });
+  }
+  await chmod(join(root, "tmp"), 0o1777);
+  for (const [name, content] of Object.entries(files)) await writeFile(join(root, name), content);
+}
+
+/** Copies one file of the Debian tree. */
+async function addFile(root: string, rootfs: string, from: string, to = from): Promise<void> {
+  const target = join(root, to);
+  await mkdir(dirname(target), { recursive: true });
+  await copyFile(join(rootfs, from), target);
+}
+
+/** Copies a program from anywhere on the machine, with the libraries that the Debian tree has for it. */
+async function addProgram(root: string, rootfs: string, program: string, to: string): Promise<void> {
+  // In a mount namespace of its own, so that nothing of this is left behind.
+  const script = `mount --bind "$2" "$1/mnt" && exec chroot "$1" ldd "/mnt/$3"`;
+  const said = await run([
+    ...["unshare", "--mount", "sh", "-c", script, "sh"],
+    ...[rootfs, dirname(program), basename(program)],
+  ]);
+  if (said.includes("not found")) throw new Error(`libraries of ${program} are missing:\n${said}`);
+  const target = join(root, to);
+  await mkdir(dirname(target), { recursive: true });
+  await copyFile(program, target);
+  await chmod(target, 0o755);
+  for (const line of said.split("\n")) {
+    const library = /(?:=> )?(\/\S+) \(0x/.exec(line)?.[1];
+    if (library !== undefined) await addFile(root, rootfs, library);
+  }
+}
