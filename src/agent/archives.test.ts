@@ -17,14 +17,19 @@ beforeEach(async () => {
 afterEach(() => rm(root, { recursive: true }));
 
 describe("Archives", () => {
-  it.each(["../checkpoint-x.tar", "checkpoint-/../x.tar", "checkpoint-a..b.tar", "/etc/passwd", "", "x.tar", "a\0b"])(
-    "refuses %j as an archive's name",
-    async (hostile) => {
-      expect(() => archives.path(hostile)).toThrow(TypeError);
-      await expect(archives.find(hostile)).rejects.toThrow(TypeError);
-      await expect(archives.remove(hostile)).rejects.toThrow(TypeError);
-    },
-  );
+  it.each([
+    "../checkpoint-x.tar",
+    "checkpoint-/../x.tar",
+    "checkpoint-a..b.tar",
+    "/etc/passwd",
+    "",
+    "x.tar",
+    "a\0b",
+  ])("refuses %j as an archive's name", async (hostile) => {
+    expect(() => archives.path(hostile)).toThrow(TypeError);
+    await expect(archives.find(hostile)).rejects.toThrow(TypeError);
+    await expect(archives.remove(hostile)).rejects.toThrow(TypeError);
+  });
 
   it("finds regular files only", async () => {
     expect(await archives.find(name)).toBeUndefined();

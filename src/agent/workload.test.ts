@@ -30,7 +30,11 @@ describe("workloadName", () => {
     ["a StatefulSet's pod", pod([owner("StatefulSet", "db")]), "db"],
     ["a bare pod", pod([]), "cache-5d8f7c9b6d-x2x4z"],
     ["a pod of a kind not known", pod([owner("Rollout", "r")]), "cache-5d8f7c9b6d-x2x4z"],
-    ["an owner that does not control", pod([{ ...owner("Job", "j"), controller: false }]), "cache-5d8f7c9b6d-x2x4z"],
+    [
+      "an owner that does not control",
+      pod([{ ...owner("Job", "j"), controller: false }]),
+      "cache-5d8f7c9b6d-x2x4z",
+    ],
   ])("%s", (_, given, name) => {
     expect(workloadName(given)).toBe(name);
   });

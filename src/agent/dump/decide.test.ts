@@ -104,7 +104,9 @@ const pod = (changes: { metadata?: object; status?: object; container?: object }
 });
 
 const record = (fields: object) => ({
-  annotations: { [RECORD_ANNOTATION]: JSON.stringify({ app: { originalImage: "redis:8", run: 0, ...fields } }) },
+  annotations: {
+    [RECORD_ANNOTATION]: JSON.stringify({ app: { originalImage: "redis:8", run: 0, ...fields } }),
+  },
 });
 
 describe("judgePod", () => {
@@ -113,9 +115,17 @@ describe("judgePod", () => {
     ["another pod of the same name", pod({ metadata: { uid: "uid-2" } }), "PodNotFound"],
     ["a pod that is being deleted", pod({ metadata: { deletionTimestamp: "2026" } }), "PodNotRunning"],
     ["a pending pod", pod({ status: { phase: "Pending" } }), "PodNotRunning"],
-    ["a container that ended", pod({ container: { state: { terminated: { exitCode: 1 } } } }), "ContainerNotRunning"],
+    [
+      "a container that ended",
+      pod({ container: { state: { terminated: { exitCode: 1 } } } }),
+      "ContainerNotRunning",
+    ],
     ["a container that waits", pod({ container: { state: { waiting: {} } } }), "ContainerNotRunning"],
-    ["an empty container just restarted after a crash", pod({ container: { restartCount: 1 } }), "RestoreInProgress"],
+    [
+      "an empty container just restarted after a crash",
+      pod({ container: { restartCount: 1 } }),
+      "RestoreInProgress",
+    ],
     [
       "a container whose restore has begun",
       pod({ metadata: record({ restore: { image: "i", after: 0, startedTime: "t" } }) }),
