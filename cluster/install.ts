@@ -1,0 +1,67 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { stringify } from "yaml";
+import { bundle } from "../scripts/build.ts";
+import type { Cluster } from "./cluster.ts";
+import { buildKcrImage } from "./images.ts";
+import { type Progress, silent } from "./progress.ts";
+
+export interface InstallOptions {
+  progress?: Progress;
+  signal?: AbortSignal;
+  /** Laid over the settings of the local cluster, part by part. */
+  settings?: { registry?: object; kubelet?: object; limits?: object; restore?: object };
+}
+
+const root = join(import.meta.dirname, "..");
+
+/** The settings by which kcr uses the registry of a local cluster. */
+export function localSettings(cluster: Cluster, more: InstallOptions["settings"] = {}): object {
+  return {
+    ...more,
+    registry: {
+      push: cluster.registry.push,
+      pull: cluster.registry.pull,
+      plainHttp: true,
+      prefix: "checkpoints",
+      ...more.registry,
+    },
+  };
+}
+
+/**
+ * Installs kcr in a local cluster as it is checked out here: bundles it, makes its image, pushes that, and
+ * applies config/ with a small overlay that names image and registry. Doing it again brings the cluster up to
+ * date.
+ */
+export async function installKcr(cluster: Cluster, options: InstallOptions = {}): Promise<void> {
+  const { progress = silent, signal, settings } = options;
+  const work = await mkdtemp(join(tmpdir(), "kcr-install-"));
+  try {
+    await progress.task("bundling kcr", () => bundle(join(work, "dist")));
+    const image = await buildKcrImage(join(work, "dist"), cluster.registry.push, { progress, signal });
+    const [newName, digest] = image.pinned.split("@");
+    const overlay = {
+      apiVersion: "kustomize.config.k8s.io/v1beta1",
+      kind: "Kustomization",
+      resources: [relative(work, join(root, "config"))],
+      images: [{ name: "kcr", newName, digest }],
+      configMapGenerator: [
+        { name: "kcr-config", namespace: "kcr-system", behavior: "replace", files: ["config.yaml"] },
+      ],
+    };
+    await writeFile(join(work, "kustomization.yaml"), stringify(overlay));
+    await writeFile(join(work, "config.yaml"), stringify(localSettings(cluster, settings)));
+    await progress.task("installing kcr", async () => {
+      await cluster.kubectl(["apply", "-k", work, "--server-side", "--force-conflicts"], { signal });
+    });
+    await progress.task("waiting for operator and agents", async () => {
+      const wait = ["-n", "kcr-system", "rollout", "status", "--timeout=120s"];
+      await cluster.kubectl([...wait, "deployment/kcr-operator"], { signal });
+      await cluster.kubectl([...wait, "daemonset/kcr-agent"], { signal });
+    });
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
