@@ -255,6 +255,8 @@ function kubeletConfig(plan: ClusterPlan, worker: WorkerPlan, cgroup: string): o
     tlsCertFile: `${etc}/kubelet-serving-${worker.name}.crt`,
     tlsPrivateKeyFile: `${etc}/kubelet-serving-${worker.name}.key`,
     clusterDomain,
+    // Nobody answers there, at once: names are looked up in vain without a wait, and no pod gets a warning.
+    clusterDNS: [plan.controlPlane.ip],
     resolvConf: "/etc/resolv.conf",
     serializeImagePulls: false,
     // The disk is the machine's: how full it is says nothing about this cluster.

@@ -205,8 +205,17 @@ export async function inNode(cluster: string, node: string, argv: readonly strin
   );
   const path = [...paths, "/usr/sbin:/usr/bin:/sbin:/bin"].join(":");
   return [
-    ...["nsenter", "--target", `${pid}`, "--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/", "--"],
-    ...["env", "-i", `PATH=${path}`, "HOME=/root", `TERM=${process.env["TERM"] ?? "dumb"}`, ...argv],
+    ...["nsenter", "--target", `${pid}`, "--mount", "--uts", "--ipc", "--net", "--pid", "--"],
+    ...[
+      "env",
+      "-i",
+      "-C",
+      "/",
+      `PATH=${path}`,
+      "HOME=/root",
+      `TERM=${process.env["TERM"] ?? "dumb"}`,
+      ...argv,
+    ],
   ];
 }
 

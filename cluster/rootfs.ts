@@ -11,7 +11,7 @@ const suite = "forky";
 const mirror = process.env["KCR_DEBIAN_MIRROR"] || "http://deb.debian.org/debian";
 /** Beyond a minimal Debian: what a node needs, then what images are cut from (see images.ts). */
 const packages = [
-  ...["criu", "iproute2", "nftables", "libseccomp2", "procps"],
+  ...["criu", "iproute2", "nftables", "netbase", "libseccomp2", "procps"],
   ...["busybox-static", "redis-tools", "ca-certificates", "libstdc++6", "libatomic1"],
 ];
 /** Older ones fail on the vDSO, and on INET sockets of kernels 6.16 and later. */

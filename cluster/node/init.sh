@@ -10,6 +10,8 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 for dir in /opt/kcr/*/; do PATH=$dir:$PATH; done
 mkdir -p /run/kcr
 cd /
+# The network namespace is older than this boot.
+nft flush ruleset
 
 say() { echo "$(date -Is) $*"; }
 
