@@ -26,6 +26,9 @@ export interface Upload {
 /** Less than this between two failures is no headway. */
 const HEADWAY_BYTES = 1024 * 1024;
 
+/** How long giving up an upload may take. */
+const FORGET_MS = 2_000;
+
 /** Where an upload stands: the address for the next request, and how many bytes the registry has. */
 interface Place {
   url: URL;
@@ -189,20 +192,28 @@ export async function uploadBlob(session: Session, options: UploadOptions): Prom
     }
   }
 
-  /** Lets the registry free what it holds of an upload. It would do so by itself in time, so failing is no matter. */
+  /**
+   * Lets the registry free what it holds of an upload. It would do so by itself in time, so failing is no matter;
+   * but an upload that was cut off may still be in the registry's hands, so it is tried more than once.
+   */
   async function forget({ url }: Place): Promise<void> {
     const doing = "giving up an upload";
-    await session
-      .once({
-        ...common,
-        signal: AbortSignal.timeout(5_000),
-        doing,
-        method: "DELETE",
-        to: url,
-        expect: [204, 202, 200],
-      })
-      .then(({ response }) => response.discard())
-      .catch(() => {});
+    const call = { ...common, doing, signal: AbortSignal.timeout(FORGET_MS), expect: [200, 202, 204, 404] };
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      try {
+        const status = await session.once({ ...call, method: "GET", to: url });
+        await status.response.discard();
+        if (status.response.status === 404) return;
+        const to = session.locate(status.response.header("location") ?? url.href, status.url, {
+          doing,
+          repository,
+        });
+        await (await session.once({ ...call, method: "DELETE", to })).response.discard();
+        return;
+      } catch {
+        if (call.signal.aborted) return;
+      }
+    }
   }
 }
 

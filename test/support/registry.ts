@@ -14,6 +14,8 @@ export interface RegistryOptions {
   auth?: "none" | "basic" | "token";
   /** Serve HTTPS with a certificate of an authority of its own. Default false. */
   tls?: boolean;
+  /** Whom its certificate names. Default 127.0.0.1 and localhost. */
+  names?: readonly string[];
   /** Whether manifests can be deleted. Default true. */
   deletes?: boolean;
 }
@@ -29,6 +31,8 @@ export interface TestRegistry {
   /** What it takes, with `auth`. */
   readonly credentials: { username: string; password: string } | undefined;
   readonly tokens: TokenService | undefined;
+  /** Where it keeps blobs, links and uploads. */
+  readonly data: string;
   /** Its log so far. */
   log(): Promise<string>;
   /** SIGKILL; the data stays. */
@@ -44,12 +48,12 @@ const CREDENTIALS = { username: "kcr", password: "checkpoint-push" };
 const HTPASSWD = `${CREDENTIALS.username}:$2a$04$rz5ELVyRN.eCk9wAdA2a..J4I1HUyW512iBNXK30V4WwIJiyihTHC\n`;
 
 export async function startRegistry(options: RegistryOptions = {}): Promise<TestRegistry> {
-  const { auth = "none", tls = false, deletes = true } = options;
+  const { auth = "none", tls = false, names = ["127.0.0.1", "localhost"], deletes = true } = options;
   const { "registry/registry": binary } = await ensureBinaries(["registry/registry"]);
   const directory = await mkdtemp(join(tmpdir(), "kcr-registry-"));
   const logFile = join(directory, "log");
   const configFile = join(directory, "config.yml");
-  const ca = tls ? await writeCertificates(directory) : undefined;
+  const ca = tls ? await writeCertificates(directory, names) : undefined;
   const tokens = auth === "token" ? await startTokenService({ credentials: CREDENTIALS }) : undefined;
   await writeFile(join(directory, "htpasswd"), HTPASSWD);
   if (tokens) await writeFile(join(directory, "jwks.json"), JSON.stringify(tokens.jwks));
@@ -127,6 +131,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     ca,
     credentials: auth === "none" ? undefined : CREDENTIALS,
     tokens,
+    data: join(directory, "data"),
     log: () => readFile(logFile, "utf8"),
     kill,
     start,
@@ -135,9 +140,9 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
 }
 
 /** Returns the authority's certificate. */
-async function writeCertificates(directory: string): Promise<string> {
+async function writeCertificates(directory: string, names: readonly string[]): Promise<string> {
   const authority = createAuthority("kcr test registry");
-  const { cert, key } = issue(authority, { commonName: "registry", names: ["127.0.0.1", "localhost"] });
+  const { cert, key } = issue(authority, { commonName: "registry", names });
   await writeFile(join(directory, "tls.crt"), cert);
   await writeFile(join(directory, "tls.key"), key, { mode: 0o600 });
   return authority.cert;

@@ -1,88 +1,65 @@
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
-/** A relay in front of a server that can be told to fail. It sees bytes only, TLS stays end to end. */
-export interface TcpProxy extends AsyncDisposable {
+/** What happens to bytes on their way: passed on (changed or not), or the connection is cut without a farewell. */
+export type Meddle = (chunk: Buffer, connection: { up: number; down: number }) => Buffer | "cut";
+
+export interface TcpProxy {
+  readonly address: string;
   readonly port: number;
-  /** Connections that have been made through it so far. */
-  readonly connections: number;
-  /** Connections that are open now. */
-  readonly open: number;
-  /** Resets all connections. */
-  cut(): void;
-  /** Resets each connection that is open now as soon as so many more bytes have come from the server through it. */
-  cutAfter(bytes: number): void;
-  /** Forwards nothing any more, in no direction, over the connections open now, and closes none. */
-  stall(): void;
-  /** Refuses new connections (and resets the open ones), or takes them again. */
-  refuse(on: boolean): void;
+  /** From the client to the server; undefined: pass on. `up` counts the bytes of the connection before this chunk. */
+  onUp: Meddle | undefined;
+  onDown: Meddle | undefined;
+  /** How many connections it has cut. */
+  cuts: number;
+  stop(): Promise<void>;
 }
 
-interface Pair {
-  client: Socket;
-  server: Socket;
-  bytesLeft: number;
-  stalled: boolean;
-}
-
-export async function startTcpProxy(target: { host: string; port: number }): Promise<TcpProxy> {
-  const pairs = new Set<Pair>();
-  let connections = 0;
-  let refusing = false;
-  const proxy: Server = createServer({ noDelay: true }, (client) => {
-    if (refusing) {
-      client.resetAndDestroy();
-      return;
-    }
-    connections++;
-    const server = connect({ ...target, noDelay: true });
-    const pair: Pair = { client, server, bytesLeft: Number.POSITIVE_INFINITY, stalled: false };
-    pairs.add(pair);
+/** A bad network between a client and a server on loopback. */
+export async function startTcpProxy(serverPort: number): Promise<TcpProxy> {
+  const open = new Set<Socket>();
+  const proxy: TcpProxy = {
+    address: "",
+    port: 0,
+    onUp: undefined,
+    onDown: undefined,
+    cuts: 0,
+    async stop() {
+      for (const socket of open) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+  const server = createServer((client) => {
+    const upstream = connect(serverPort, "127.0.0.1");
+    const counts = { up: 0, down: 0 };
     const end = () => {
-      pairs.delete(pair);
       client.resetAndDestroy();
-      server.resetAndDestroy();
+      upstream.destroy();
+      open.delete(client);
     };
-    client.on("data", (data: Buffer) => {
-      if (!pair.stalled) server.write(data);
-    });
-    server.on("data", (data: Buffer) => {
-      if (pair.stalled) return;
-      const forwarded = data.subarray(0, Math.min(data.length, pair.bytesLeft));
-      pair.bytesLeft -= forwarded.length;
-      if (pair.bytesLeft > 0) client.write(forwarded);
-      else client.write(forwarded, end);
-    });
-    for (const socket of [client, server]) socket.on("error", end).on("close", end);
-  }).listen(0, "127.0.0.1");
-  await new Promise((resolve) => proxy.once("listening", resolve));
-  const cut = () => {
-    for (const { client, server } of pairs) {
-      client.resetAndDestroy();
-      server.resetAndDestroy();
-    }
-  };
-  return {
-    port: (proxy.address() as { port: number }).port,
-    get connections() {
-      return connections;
-    },
-    get open() {
-      return pairs.size;
-    },
-    cut,
-    cutAfter: (bytes) => {
-      for (const pair of pairs) pair.bytesLeft = bytes;
-    },
-    stall: () => {
-      for (const pair of pairs) pair.stalled = true;
-    },
-    refuse: (on) => {
-      refusing = on;
-      if (on) cut();
-    },
-    async [Symbol.asyncDispose]() {
-      cut();
-      await new Promise((resolve) => proxy.close(resolve));
-    },
-  };
+    open.add(client);
+    const pass = (from: Socket, to: Socket, direction: "up" | "down") => {
+      from.on("data", (chunk: Buffer) => {
+        const meddle = direction === "up" ? proxy.onUp : proxy.onDown;
+        const passed = meddle ? meddle(chunk, counts) : chunk;
+        counts[direction] += chunk.length;
+        if (passed === "cut") {
+          proxy.cuts += 1;
+          end();
+        } else if (!to.write(passed)) {
+          from.pause();
+          to.once("drain", () => from.resume());
+        }
+      });
+      from.on("end", () => to.end());
+      from.on("error", end);
+    };
+    pass(client, upstream, "up");
+    pass(upstream, client, "down");
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return Object.assign(proxy, { port, address: `127.0.0.1:${port}` });
 }

@@ -15,6 +15,8 @@ export interface TokenService {
   readonly jwks: object;
   /** The scopes of every token it has given out, in order. */
   readonly granted: string[];
+  /** How many requests it has had, good or bad. */
+  readonly requests: number;
   /** Actions it gives to those who ask for them; all by default. */
   allow(actions: readonly string[]): void;
   /** How long its next tokens are good, in seconds. The registry allows 60 more. */
@@ -36,6 +38,7 @@ export async function startTokenService({ credentials }: TokenServiceOptions): P
   const granted: string[] = [];
   let allowed: readonly string[] = ["pull", "push", "delete", "*"];
   let lifeSeconds = 300;
+  let requests = 0;
 
   const jwt = (access: object[]) => {
     const now = Math.floor(Date.now() / 1000);
@@ -48,6 +51,7 @@ export async function startTokenService({ credentials }: TokenServiceOptions): P
   };
 
   const server = createServer((request, response) => {
+    requests += 1;
     const answer = (status: number, body: object) => {
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     };
@@ -75,6 +79,9 @@ export async function startTokenService({ credentials }: TokenServiceOptions): P
     issuer,
     jwks,
     granted,
+    get requests() {
+      return requests;
+    },
     allow: (actions) => {
       allowed = actions;
     },
