@@ -18,8 +18,8 @@ export interface Captured {
   architecture: string | undefined;
   /** How long CRIU kept the container frozen. */
   frozenMicroseconds: number | undefined;
-  /** Lines of CRIU's log that report an error. */
-  dumpErrors: readonly string[];
+  /** What CRIU's log says of a dump that did not finish; undefined when it did, or when there is no log. */
+  dumpError: string | undefined;
   /** The dumped process's `uid:gid`. */
   user: string;
   /** Of the manifest of an image made of it. */
@@ -46,7 +46,11 @@ export async function inspect(archives: Archives, name: string): Promise<Capture
     engine: archive.engine,
     architecture: archive.architecture,
     frozenMicroseconds: archive.stats?.frozenUs,
-    dumpErrors: archive.log?.errors ?? [],
+    // A dump that finished may well have met errors that do not matter, such as a limit it could not raise.
+    dumpError:
+      archive.log === undefined || archive.log.finished
+        ? undefined
+        : (archive.log.errors.at(-1) ?? "the log ends before the dump was finished"),
     user: userOf(archive),
     annotations: checkpointAnnotations(archive, { kernel: release() }),
   };

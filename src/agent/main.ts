@@ -1,16 +1,10 @@
 import { pino } from "pino";
 import { z } from "zod";
 import { objectName } from "../api/common.ts";
-import { checkpoints, requests } from "../api/kinds.ts";
 import { readSettings } from "../api/settings.ts";
-import { Cache } from "../kube/cache.ts";
 import { Client } from "../kube/client.ts";
-import { EventRecorder } from "../kube/events.ts";
-import { Archives } from "./archives.ts";
-import type { Context } from "./context.ts";
-import { dumpController } from "./dump/controller.ts";
+import { createAgent } from "./agent.ts";
 import { serveHealth } from "./health.ts";
-import { imageController } from "./image/controller.ts";
 import { createMetrics } from "./metrics.ts";
 
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -44,24 +38,7 @@ if (kubelet.insecureSkipVerify) log.warn({}, "the kubelet's certificate is not v
 
 const { registry, metrics } = createMetrics();
 const client = Client.fromConfig({ userAgent: "kcr-agent", metrics });
-const caches: Context["caches"] = {
-  requests: new Cache({
-    client,
-    resource: requests,
-    fieldSelector: `status.nodeName=${node}`,
-    log,
-    metrics,
-  }),
-  checkpoints: new Cache({
-    client,
-    resource: checkpoints,
-    fieldSelector: `spec.nodeName=${node}`,
-    log,
-    metrics,
-  }),
-};
-const recorder = new EventRecorder({ client, controller: "kcr-agent", instance: node, log, metrics });
-const context: Context = {
+const agent = createAgent({
   node,
   client,
   settings,
@@ -72,33 +49,23 @@ const context: Context = {
     insecureSkipVerify: kubelet.insecureSkipVerify,
     tokenFile: environment.KCR_TOKEN_FILE,
   },
-  archives: new Archives(kubelet.checkpointDirectory),
-  recorder,
   log,
   metrics,
   now: () => new Date(),
-  caches,
-};
-
+});
 const health = await serveHealth({
   port: environment.KCR_HEALTH_PORT,
-  ready: () => Object.values(caches).every((cache) => cache.synced),
+  ready: () => agent.ready(),
   metrics: registry,
 });
 try {
-  await Promise.all([
-    ...Object.values(caches).map((cache) => cache.run(stop.signal)),
-    // These end when what they have in hand is put down: a dump that is under way is waited for.
-    dumpController(context).run(stop.signal),
-    imageController(context).run(stop.signal),
-  ]);
+  await agent.run(stop.signal);
   log.info({}, "stopped");
 } catch (error) {
   log.error({ err: error }, "ended by an error");
   process.exitCode = 1;
 } finally {
   stop.abort();
-  await recorder.close();
   client.close();
   health.close();
 }

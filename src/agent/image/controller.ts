@@ -228,9 +228,8 @@ export function imageReconciler(
   }
 }
 
-/** An image is good unless CRIU reported errors while it dumped. */
-function restorable({ dumpErrors }: Captured, image: string): Omit<Condition, "lastTransitionTime"> {
-  const error = dumpErrors.at(-1);
+/** An image is good unless CRIU's log says that the dump did not finish. */
+function restorable({ dumpError: error }: Captured, image: string): Omit<Condition, "lastTransitionTime"> {
   return error === undefined
     ? { type: RESTORABLE, status: "True", reason: "ImageVerified", message: image }
     : { type: RESTORABLE, status: "False", reason: "CheckpointFailed", message: `CRIU reported: ${error}` };

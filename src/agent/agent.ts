@@ -1,0 +1,47 @@
+import { checkpoints, requests } from "../api/kinds.ts";
+import { Cache } from "../kube/cache.ts";
+import { EventRecorder } from "../kube/events.ts";
+import { follow } from "../kube/signals.ts";
+import { Archives } from "./archives.ts";
+import type { Context } from "./context.ts";
+import { dumpController } from "./dump/controller.ts";
+import { imageController } from "./image/controller.ts";
+
+export type AgentOptions = Omit<Context, "archives" | "recorder" | "caches">;
+
+export interface Agent {
+  /** Whether it knows its node's requests and Checkpoints. */
+  ready(): boolean;
+  /** Works until the signal aborts, and ends when what it has in hand is put down: a dump is waited for. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** The agent of one node: sees no objects but those of its node, and writes no others. */
+export function createAgent(options: AgentOptions): Agent {
+  const { node, client, settings, log, metrics } = options;
+  const shared = { client, log, metrics };
+  const caches: Context["caches"] = {
+    requests: new Cache({ ...shared, resource: requests, fieldSelector: `status.nodeName=${node}` }),
+    checkpoints: new Cache({ ...shared, resource: checkpoints, fieldSelector: `spec.nodeName=${node}` }),
+  };
+  const all = Object.values(caches);
+  return {
+    ready: () => all.every((cache) => cache.synced),
+    async run(signal) {
+      const recorder = new EventRecorder({ ...shared, controller: "kcr-agent", instance: node });
+      const archives = new Archives(settings.kubelet.checkpointDirectory);
+      const context: Context = { ...options, archives, recorder, caches };
+      using running = follow(signal);
+      const parts = [...all, dumpController(context), imageController(context)].map((part) =>
+        part.run(running.signal),
+      );
+      try {
+        await Promise.all(parts);
+      } finally {
+        running.abort(new Error("the agent ends"));
+        await Promise.allSettled(parts);
+        await recorder.close();
+      }
+    },
+  };
+}
