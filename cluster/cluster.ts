@@ -16,7 +16,7 @@ import {
 import { ensurePackages } from "./debian.ts";
 import { clusterImages, imageReference, pushImage } from "./images.ts";
 import { withLock } from "./lock.ts";
-import { pathExists, removeNetns } from "./netns.ts";
+import { removeNetns } from "./netns.ts";
 import { ensureNetwork, hostRoutes, removeHostLink } from "./network.ts";
 import {
   endProcesses,
@@ -27,7 +27,7 @@ import {
   nodeCgroup,
   nodeDir,
   nodeExec,
-  nodePid,
+  programStart,
   startNode,
   stopNode,
 } from "./node.ts";
@@ -380,6 +380,12 @@ async function waitReady(
   }
 }
 
+interface NodeCondition {
+  type: string;
+  status: string;
+  lastHeartbeatTime: string;
+}
+
 /** Waits until one part does what it is there for. */
 async function ready(
   { plan, keys }: State,
@@ -400,12 +406,16 @@ async function ready(
     "kube-controller-manager": async () =>
       (await get("/api/v1/namespaces/default/serviceaccounts/default")) !== undefined,
   };
+  // What an earlier kubelet has said of its node does not count.
   const nodeReady = async () => {
-    const node = await get(`/api/v1/nodes/${part.split("/")[0]}`);
-    const { status } = JSON.parse(node ?? "{}") as {
-      status?: { conditions?: { type: string; status: string }[] };
-    };
-    return status?.conditions?.some((one) => one.type === "Ready" && one.status === "True") ?? false;
+    const { node: name, program } = locate(plan, part);
+    const since = await programStart(plan.name, name, program);
+    const node = await get(`/api/v1/nodes/${name}`);
+    if (since === undefined || node === undefined) return false;
+    const { status } = JSON.parse(node) as { status: { conditions: NodeCondition[] } };
+    return status.conditions.some(
+      (one) => one.type === "Ready" && one.status === "True" && Date.parse(one.lastHeartbeatTime) >= since,
+    );
   };
   await until(`${part} is ready`, probes[part] ?? nodeReady, { timeoutMs, signal }).catch((error) =>
     signal?.aborted ? Promise.reject(error) : explain(plan, part, error),
@@ -491,9 +501,7 @@ function handle(state: State): Cluster {
       return Promise.all(
         partsOf(plan).map(async (part) => {
           const { node, program } = locate(plan, part);
-          const pid = await nodePid(name, node);
-          const running = pid !== undefined && (await pathExists(`/proc/${pid}/root/run/kcr/${program}.pid`));
-          return { part, running };
+          return { part, running: (await programStart(name, node, program)) !== undefined };
         }),
       );
     },

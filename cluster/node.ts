@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
-import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type CgroupLayout, createCgroup } from "./cgroups.ts";
 import type { Files } from "./config.ts";
@@ -227,6 +227,23 @@ export async function nodeExec(
   options: RunOptions = {},
 ): Promise<string> {
   return run(await inNode(cluster, node, argv), options);
+}
+
+/** When a node's program was started, in whole seconds since 1970, as milliseconds; undefined if it is not running. */
+export async function programStart(
+  cluster: string,
+  node: string,
+  program: string,
+): Promise<number | undefined> {
+  const pid = await nodePid(cluster, node);
+  if (pid === undefined) return undefined;
+  try {
+    const { mtimeMs } = await stat(`/proc/${pid}/root/run/kcr/${program}.pid`);
+    return Math.floor(mtimeMs / 1000) * 1000;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** Where a program of a node writes what it has to say. */
