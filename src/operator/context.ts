@@ -62,6 +62,7 @@ export function trimPod(pod: Pod): Pod {
       namespace: metadata.namespace,
       uid: metadata.uid,
       resourceVersion: metadata.resourceVersion,
+      generation: metadata.generation,
       labels: metadata.labels,
       ownerReferences: metadata.ownerReferences,
       creationTimestamp: metadata.creationTimestamp,
@@ -78,6 +79,7 @@ export function trimPod(pod: Pod): Pod {
     },
     status: status && {
       phase: status.phase,
+      observedGeneration: status.observedGeneration,
       conditions: status.conditions?.filter((c) => c.type.startsWith("kcr.io/")),
       containerStatuses: status.containerStatuses,
       initContainerStatuses: status.initContainerStatuses,

@@ -83,7 +83,7 @@ export function restoreController(context: Context): Controller {
           checkpointOf: (image) =>
             all.find((c) => c.status?.runtimeImage === image) ??
             (image.startsWith(ourImages) && image.includes("/checkpoint-") ? "unknown" : undefined),
-          isOfImage,
+          caughtUp: (pod.status?.observedGeneration ?? Infinity) >= (pod.metadata.generation ?? 0),
           obstacle,
         },
         now(),
@@ -274,13 +274,3 @@ const reasonOf = (status: ContainerStatus): string => {
   const ended = status.state?.terminated ?? status.lastState?.terminated;
   return ended === undefined ? "cause unknown" : `${ended.reason ?? "ended"}, exit code ${ended.exitCode}`;
 };
-
-/**
- * Whether the container was made of that image. A runtime that restores reports the digest it was given as the
- * container's image.
- */
-export function isOfImage(status: ContainerStatus, image: string): boolean {
-  const digest = image.split("@")[1];
-  return status.image === image || (digest !== undefined && status.imageID.includes(digest));
-}
-

@@ -62,7 +62,7 @@ const decide = (input: Partial<RestoreInput> & { status: ContainerStatus }, amon
       lineage: (restartCount, parent) => lineageOf({ podUID: "pod", container: "app", restartCount, parent }, among),
       checkpointOf: (image) =>
         among.find((c) => c.status?.runtimeImage === image) ?? (image.includes("/checkpoint-") ? "unknown" : undefined),
-      isOfImage: (s, image) => s.image === image,
+      caughtUp: true,
       obstacle: () => undefined,
       ...input,
     },
@@ -78,9 +78,8 @@ const swappedTo = (decision: ReturnType<typeof decide>) => (decision.type === "s
 
 describe("a container that failed", () => {
   it.each([
-    ["terminated", status(0, { terminated: ended(1) })],
-    ["killed for memory", status(0, { terminated: ended(137, "OOMKilled") })],
-    ["already running again", status(1, running, { terminated: ended(137) })],
+    ["running again", status(1, running, { terminated: ended(137) })],
+    ["killed for memory and running again", status(1, running, { terminated: ended(137, "OOMKilled") })],
     ["waiting in CrashLoopBackOff", status(0, { waiting: { reason: "CrashLoopBackOff" } }, { terminated: ended(1) })],
     ["restarted so often that its end is not known any more", status(4, running, { terminated: ended(0) })],
   ])("%s, gets the newest good checkpoint as its image", (_, seen) => {
@@ -118,6 +117,10 @@ describe("a container that failed", () => {
     expect(decision).toMatchObject({ type: "settle", outcome: { type: "fresh" }, record: { run: 1 } });
   });
 
+  it("is not overtaken while the kubelet is about to restart it", () => {
+    expect(decide({ status: status(0, { terminated: ended(1) }) }).type).toBe("nothing");
+  });
+
   it("that will not be restarted is left alone", () => {
     expect(decide({ status: status(0, { terminated: ended(1) }), restartPolicy: "Never" }).type).toBe("nothing");
     expect(decide({ status: status(0, { terminated: ended(0) }), restartPolicy: "OnFailure" }).type).toBe("nothing");
@@ -138,9 +141,9 @@ describe("a restore under way", () => {
       record: { run: 2, parent: "a2" },
     });
   });
-  it("is not settled by the old container, nor by one more run of the original image", () => {
+  it("is not settled by the old container, nor by one more run that a kubelet starts from the old image", () => {
     expect(during(status(1, running)).type).toBe("nothing");
-    expect(during(status(2, running)).type).toBe("nothing");
+    expect(during(status(2, running), { caughtUp: false }).type).toBe("nothing");
   });
   it("whose container cannot be created goes to the next candidate after its attempts", () => {
     const waiting = status(1, { waiting: { reason: "CreateContainerError" } }, { terminated: ended(1) });
@@ -220,7 +223,7 @@ describe("a restored container that crashes again", () => {
       specImage: imageOf("a2"),
       wanted: false,
       record: restored,
-      status: status(2, { terminated: ended(1) }, {}, imageOf("a2")),
+      status: status(3, running, { terminated: ended(1) }, imageOf("a2")),
     });
     expect(swappedTo(decision)).toBe(ORIGINAL);
   });

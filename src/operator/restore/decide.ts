@@ -20,8 +20,8 @@ export interface RestoreInput {
   lineage(run: number, parent: string | undefined): Checkpoint[];
   /** The Checkpoint whose image this is, or "unknown" for one that is gone. Undefined: an ordinary image. */
   checkpointOf(image: string): Checkpoint | "unknown" | undefined;
-  /** Whether the running or ended container was made of that image. */
-  isOfImage(status: ContainerStatus, image: string): boolean;
+  /** Whether the status was made by a kubelet that had seen the pod's spec as it is now. */
+  caughtUp: boolean;
   /** Why the pod cannot be given a checkpoint image on its node, if so; "unknown" while that is being found out. */
   obstacle(): KcrError | "unknown" | undefined;
 }
@@ -50,6 +50,7 @@ const PULL_PATIENCE_MS = 120 * SECOND;
 /** How long a restore is put off for an obstacle that may pass; then the container that runs is what counts. */
 const OBSTACLE_PATIENCE_MS = 300 * SECOND;
 const LOOK_AGAIN_MS = 5 * SECOND;
+const MOMENT_MS = 5 * SECOND;
 
 const PULL_ERRORS = new Set(["ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ErrImageNeverPull", "InvalidImageName"]);
 const CREATE_ERRORS = new Set(["CreateContainerError", "CreateContainerConfigError", "RunContainerError"]);
@@ -98,7 +99,8 @@ export function decideRestore(input: RestoreInput, now: Date): RestoreDecision {
   const underWay = record.restore;
 
   if (underWay !== undefined && underWay.image === specImage) {
-    const arrived = status.restartCount > underWay.after && input.isOfImage(status, specImage);
+    // A restored container's status names the base image, so the image cannot tell; the generation can.
+    const arrived = status.restartCount > underWay.after && input.caughtUp;
     const settled: ContainerRecord = {
       originalImage: record.originalImage,
       run: status.restartCount,
@@ -140,8 +142,10 @@ export function decideRestore(input: RestoreInput, now: Date): RestoreDecision {
   }
 
   const end = endOf(status, record.run);
-  if (end === undefined) return { type: "nothing" };
-  const clean = end.runs === 1 && end.terminated?.exitCode === 0;
+  // A kubelet that is just about to start the next run must not be overtaken: it would start it from the old
+  // image, and that run could be taken for the restored one. It soon runs, or waits in its back-off.
+  if (end === undefined || status.state?.terminated !== undefined) return { type: "nothing" };
+  const clean = isClean(end, record);
   if (input.restartPolicy === "Never" || (clean && input.restartPolicy === "OnFailure")) return { type: "nothing" };
   if (clean || !input.wanted) {
     if (standing !== undefined) return toOriginal(record, status, now, undefined);
@@ -218,6 +222,15 @@ function afterFailure(
       },
     },
   };
+}
+
+/**
+ * Whether the program ended of its own will. A restored run that ended within moments may as well have been
+ * ended by the kubelet (which then restores once more): when in doubt, the state is kept.
+ */
+function isClean({ runs, terminated }: End, record: ContainerRecord): boolean {
+  if (runs !== 1 || terminated?.exitCode !== 0) return false;
+  return record.parent === undefined || lifetimeMs(terminated) >= MOMENT_MS;
 }
 
 function firstRecord(specImage: string, standing: Checkpoint | "unknown" | undefined): ContainerRecord {
