@@ -4,7 +4,7 @@ import { type FileHandle, open } from "node:fs/promises";
 export interface BlobSource {
   /** In bytes. */
   readonly size: number;
-  /** The bytes from `offset` to the end. The chunks are the reader's to keep. */
+  /** The bytes from `offset` to the end. A chunk may be overwritten once two more have been asked for. */
   read(offset: number): AsyncIterable<Uint8Array>;
 }
 
@@ -28,8 +28,14 @@ export class SourceChangedError extends Error {
   }
 }
 
-/** Large enough that hashing and the network are what counts, small enough that memory stays flat. */
-const CHUNK_BYTES = 512 * 1024;
+/** Large enough that hashing and the network are what counts. */
+const CHUNK_BYTES = 256 * 1024;
+/**
+ * The buffers of one reading, used in turn: new ones would be thrown away faster than memory is collected. An HTTP
+ * client asks for the next chunk when the socket has taken the last one; so three leave room, and should it ever
+ * not wait, the digest given at the end would not be that of the bytes sent.
+ */
+const BUFFERS = 3;
 
 /**
  * A file as it was when it was opened. Closed by `await using` or `close()`.
@@ -64,10 +70,11 @@ export class FileSource implements BlobSource {
 
   async *read(offset: number): AsyncGenerator<Uint8Array> {
     await this.assertUnchanged();
+    const buffers = Array.from({ length: BUFFERS }, () => Buffer.allocUnsafeSlow(CHUNK_BYTES));
     let at = offset;
-    while (at < this.size) {
-      const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, this.size - at));
-      const { bytesRead } = await this.#file.read(chunk, 0, chunk.length, at);
+    for (let turn = 0; at < this.size; turn += 1) {
+      const chunk = buffers[turn % BUFFERS]!;
+      const { bytesRead } = await this.#file.read(chunk, 0, Math.min(chunk.length, this.size - at), at);
       if (bytesRead === 0) throw new SourceChangedError(this.path, "it became shorter");
       at += bytesRead;
       if (at >= this.size) await this.assertUnchanged();
