@@ -664,6 +664,39 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
       );
     });
 
+    it.each([
+      ["another tenant's archive", "checkpoint-p_bank-app-2026-01-01T12:00:00Z.tar"],
+      ["another tenant's damaged archive", "checkpoint-damaged_bank-app-2026-01-01T12:00:00Z.tar"],
+      ["no archive", "notes.txt"],
+    ])("a Checkpoint that names %s gets neither its bytes nor them removed", async (_, file) => {
+      const path = join(archives, file);
+      if (file.startsWith("checkpoint-p"))
+        await writeCheckpoint(path, { podNamespace: "bank", containerName: "app" });
+      else await writeFile(path, "not ours");
+      const thief = await client.create(checkpoints, {
+        metadata: { name: "thief", namespace, finalizers: [ARCHIVE_FINALIZER] },
+        spec: {
+          checkpointData: file,
+          checkpointTimestamp: new Date().toISOString(),
+          checkpointID: "thief",
+          containerName: "app",
+          nodeName: node,
+        },
+      });
+      await writeStatus(client, checkpoints, thief, {
+        phase: "Created",
+        checkpointImage: `kcr/${namespace}/x`,
+      });
+      await startAgent();
+      await waitFor(
+        "the Checkpoint to fail",
+        async () => (await checkpointNow("thief")).status?.phase === "Failed",
+      );
+      await client.delete(checkpoints, thief.metadata);
+      await waitFor("the Checkpoint to go", () => checkpointNow("thief").then(() => false, isNotFound));
+      expect(await readdir(archives)).toEqual([file]);
+    });
+
     it("deleted after its push: the archive is gone already, the manifest is the operator's", async () => {
       await startAgent();
       const { metadata } = await captured();

@@ -4,7 +4,7 @@ import { checkpointAnnotations, userOf } from "../archive/annotations.ts";
 import { type CheckpointArchive, openCheckpoint } from "../archive/checkpoint.ts";
 import { ArchiveError } from "../archive/errors.ts";
 import type { Engine, Identity } from "../archive/metadata.ts";
-import type { Archives } from "./archives.ts";
+import { type Archives, archiveName } from "./archives.ts";
 
 /** What the agent needs to know of an archive that is whole. */
 export interface Captured {
@@ -32,6 +32,9 @@ export interface Captured {
  * Errors: KcrError ArchiveMissing or ArchiveInvalid; those of the file system.
  */
 export async function inspect(archives: Archives, name: string): Promise<Captured> {
+  if (!archiveName.safeParse(name).success) {
+    throw new KcrError("ArchiveInvalid", `${JSON.stringify(name)} names no archive`);
+  }
   const file = await archives.find(name);
   if (file === undefined) {
     throw new KcrError("ArchiveMissing", `archive ${name} is not in ${archives.directory}`);
@@ -63,6 +66,25 @@ async function open(path: string): Promise<CheckpointArchive> {
     if (!(cause instanceof ArchiveError)) throw cause;
     throw new KcrError("ArchiveInvalid", cause.message, { cause });
   }
+}
+
+/** Whose an archive should be; what is undefined may be anything. */
+export interface Owner {
+  namespace: string | undefined;
+  pod?: string;
+  podUID?: string;
+  container: string;
+}
+
+/** Whether an archive is of that container, by what it says of itself: its file name cannot be split safely. */
+export function isOf({ identity }: Captured, { namespace, pod, podUID, container }: Owner): boolean {
+  const { podNamespace, podName, podUid, containerName } = identity;
+  return (
+    podNamespace === namespace &&
+    containerName === container &&
+    (pod === undefined || podName === pod) &&
+    (podUID === undefined || podUid === undefined || podUid === podUID)
+  );
 }
 
 /** For `catch`: an archive that is damaged, or still being written, is undefined; any other error stays one. */

@@ -3,7 +3,7 @@ import type { CaptureSource } from "../../api/request.ts";
 import { backoffDelay } from "../../kube/backoff.ts";
 import { delay } from "../../kube/signals.ts";
 import type { Archives } from "../archives.ts";
-import { type Captured, inspect, unfit } from "../inspect.ts";
+import { type Captured, inspect, isOf, unfit } from "../inspect.ts";
 import { checkpoint, KubeletError, type KubeletOptions, type Target } from "../kubelet.ts";
 
 const backoff = { baseMs: 500, maxMs: 5_000, jitter: 0.2 };
@@ -59,12 +59,7 @@ async function takeIn(
 export function mismatch(captured: Captured, target: Target, source: CaptureSource): KcrError | undefined {
   const { lineage } = source;
   const { identity } = captured;
-  if (
-    identity.containerName !== target.container ||
-    identity.podName !== target.pod ||
-    identity.podNamespace !== target.namespace ||
-    (identity.podUid !== undefined && identity.podUid !== lineage.podUID)
-  ) {
+  if (!isOf(captured, { ...target, podUID: lineage.podUID })) {
     return new KcrError(
       "ArchiveInvalid",
       `archive ${captured.name} is of container ${identity.podNamespace}/${identity.podName}/${identity.containerName}`,

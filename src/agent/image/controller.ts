@@ -20,8 +20,9 @@ import { type Digest, isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { goArchitecture } from "../../oci/image.ts";
 import { verifyImage } from "../../oci/push.ts";
+import { archiveName } from "../archives.ts";
 import type { Context } from "../context.ts";
-import { type Captured, inspect } from "../inspect.ts";
+import { type Captured, inspect, isOf, type Owner, unfit } from "../inspect.ts";
 import { decideImage } from "./decide.ts";
 import { openRegistry, registryError } from "./registry.ts";
 
@@ -70,7 +71,7 @@ export function imageReconciler(
       case "release":
         return await release(checkpoint, decision, signal);
       case "remove":
-        await archives.remove(checkpoint.spec.checkpointData);
+        await removeArchive(checkpoint);
         await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER).catch(absent);
         return done;
       default:
@@ -82,6 +83,9 @@ export function imageReconciler(
     let captured: Captured;
     try {
       captured = await inspect(archives, checkpoint.spec.checkpointData);
+      if (!isOf(captured, ownerOf(checkpoint))) {
+        throw new KcrError("ArchiveInvalid", `archive ${captured.name} is of another container`);
+      }
     } catch (error) {
       if (!(error instanceof KcrError)) throw error;
       await fail(checkpoint, error);
@@ -161,9 +165,20 @@ export function imageReconciler(
       );
       return await untilDeleted(checkpoint, signal, (limit) => push(checkpoint, limit));
     }
-    await archives.remove(checkpoint.spec.checkpointData);
+    await removeArchive(checkpoint);
     await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER).catch(absent);
     return done;
+  }
+
+  /** Removes the archive of a Checkpoint, but not one of somebody else that it only names. */
+  async function removeArchive(checkpoint: Checkpoint): Promise<void> {
+    const { checkpointData, containerName } = checkpoint.spec;
+    const captured = await inspect(archives, checkpointData).catch(unfit);
+    // Of a damaged one there is only the name to go by.
+    const owned = captured
+      ? isOf(captured, ownerOf(checkpoint))
+      : checkpointData.includes(`_${checkpoint.metadata.namespace}-${containerName}-`);
+    if (owned && archiveName.safeParse(checkpointData).success) await archives.remove(checkpointData);
   }
 
   /** Runs `work` until it ends or the Checkpoint is being deleted; its deletion is what is looked at next then. */
@@ -234,5 +249,11 @@ function restorable({ dumpError: error }: Captured, image: string): Omit<Conditi
     ? { type: RESTORABLE, status: "True", reason: "ImageVerified", message: image }
     : { type: RESTORABLE, status: "False", reason: "CheckpointFailed", message: `CRIU reported: ${error}` };
 }
+
+const ownerOf = ({ metadata, spec, status }: Checkpoint): Owner => ({
+  namespace: metadata.namespace,
+  podUID: status?.lineage?.podUID,
+  container: spec.containerName,
+});
 
 const nameFields = ({ metadata: { namespace, name } }: Checkpoint) => ({ namespace, checkpoint: name });
