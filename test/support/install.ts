@@ -1,8 +1,8 @@
 import type { Cluster } from "../../cluster/cluster.ts";
+import { installKcr as install } from "../../cluster/install.ts";
+import { progressTo } from "../../cluster/progress.ts";
 
-/**
- * Installs kcr in a cluster that the end-to-end tests have brought up, once for all of them.
- *
- * TO BE FILLED: build kcr's image (`buildKcrImage` of cluster/images.ts), apply config/, wait for the roll-out.
- */
-export async function installKcr(_cluster: Cluster): Promise<void> {}
+/** Installs kcr in the cluster that the end-to-end tests share: as a user's, with waits that suit tests. */
+export async function installKcr(cluster: Cluster): Promise<void> {
+  await install(cluster, { progress: progressTo(), settings: { restore: { stableSeconds: 10 } } });
+}
