@@ -20,6 +20,8 @@ export interface Captured {
   frozenMicroseconds: number | undefined;
   /** What CRIU's log says of a dump that did not finish; undefined when it did, or when there is no log. */
   dumpError: string | undefined;
+  /** The image that the dumped container had been restored from, where its engine notes that. */
+  restoredFrom: string | undefined;
   /** The dumped process's `uid:gid`. */
   user: string;
   /** Of the manifest of an image made of it. */
@@ -54,6 +56,7 @@ export async function inspect(archives: Archives, name: string): Promise<Capture
       archive.log === undefined || archive.log.finished
         ? undefined
         : (archive.log.errors.at(-1) ?? "the log ends before the dump was finished"),
+    restoredFrom: archive.restoredFrom,
     user: userOf(archive),
     annotations: checkpointAnnotations(archive, { kernel: release() }),
   };

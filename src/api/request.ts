@@ -32,6 +32,11 @@ export const captureSource = z.object({
   baseImage: z.string().max(1024).optional(),
   baseImageDigest: z.string().max(1024).optional(),
   specHash: z.string().max(128).optional(),
+  restoredFrom: z
+    .string()
+    .max(1024)
+    .optional()
+    .describe("The checkpoint image that the run should have been restored from."),
 });
 export type CaptureSource = z.infer<typeof captureSource>;
 

@@ -12,6 +12,8 @@ import {
   identityOf,
   readConfigDump,
   readSpecDump,
+  readStatusDump,
+  restoredFromOf,
   type SpecDump,
 } from "./metadata.ts";
 import { readTar, type Tar } from "./tar.ts";
@@ -25,6 +27,8 @@ export interface CheckpointArchive {
   readonly identity: Identity;
   readonly config: ConfigDump;
   readonly spec: SpecDump;
+  /** The image that this container had itself been restored from, where the engine notes it (containerd). */
+  readonly restoredFrom: string | undefined;
   /** Undefined when the archive holds none. */
   readonly stats: DumpStats | undefined;
   /** CRIU's log of the dump. Undefined when the archive holds none: containerd and Podman may leave it out. */
@@ -56,6 +60,7 @@ export async function openCheckpoint(
     const tar = await readTar(file, { signal });
     const config = await readConfigDump(tar);
     const spec = await readSpecDump(tar);
+    const status = await readStatusDump(tar);
     const engine = engineOf(path, spec);
     const problems: string[] = [];
     const check = <T>(part: () => Promise<T>) => noting(problems, part);
@@ -70,9 +75,10 @@ export async function openCheckpoint(
       path,
       size: file.size,
       engine,
-      identity: identityOf(path, engine, config, spec),
+      identity: identityOf(path, engine, config, spec, status),
       config,
       spec,
+      restoredFrom: restoredFromOf(status),
       stats,
       log: dumpLog && (await readDumpLog(dumpLog)),
       architecture,

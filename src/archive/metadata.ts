@@ -65,6 +65,14 @@ const specDump = z.looseObject({
 });
 export type SpecDump = z.infer<typeof specDump>;
 
+/** status.dump: containerd's CRI ContainerStatus, as far as it is used here. */
+const statusDump = z.object({
+  metadata: z.object({ name: label.optional() }).optional(),
+  labels: z.record(z.string(), z.string()).nullish(),
+  annotations: z.record(z.string(), z.string()).nullish(),
+});
+export type StatusDump = z.infer<typeof statusDump>;
+
 const criOLabels = z.object({
   "io.kubernetes.container.name": label,
   "io.kubernetes.pod.name": label,
@@ -80,6 +88,20 @@ export async function readConfigDump(tar: Tar): Promise<ConfigDump> {
 
 export async function readSpecDump(tar: Tar): Promise<SpecDump> {
   return await readJson(tar, "spec.dump", specDump);
+}
+
+/** Undefined when there is none: only containerd writes it. */
+export async function readStatusDump(tar: Tar): Promise<StatusDump | undefined> {
+  return tar.open("status.dump") && (await readJson(tar, "status.dump", statusDump));
+}
+
+/**
+ * The image that the dumped container had itself been restored from, as containerd notes it on every container
+ * that it restores (internal/cri/server/container_checkpoint_linux.go). Undefined for one that was started.
+ */
+export function restoredFromOf(status: StatusDump | undefined): string | undefined {
+  const { restored, checkpointImage } = status?.annotations ?? {};
+  return restored === "true" ? checkpointImage : undefined;
 }
 
 async function readJson<T extends z.ZodType>(tar: Tar, name: string, schema: T): Promise<z.infer<T>> {
@@ -107,7 +129,13 @@ export function engineOf(name: string, spec: SpecDump): Engine {
 }
 
 /** Errors: `malformed` when the engine's annotations are not all there. */
-export function identityOf(name: string, engine: Engine, config: ConfigDump, spec: SpecDump): Identity {
+export function identityOf(
+  name: string,
+  engine: Engine,
+  config: ConfigDump,
+  spec: SpecDump,
+  status?: StatusDump,
+): Identity {
   const annotations = spec.annotations ?? {};
   const need = (key: string): string => {
     const value = annotations[key];
@@ -119,7 +147,9 @@ export function identityOf(name: string, engine: Engine, config: ConfigDump, spe
     case "containerd":
       return {
         containerId: config.id,
-        containerName: need("io.kubernetes.cri.container-name"),
+        // The annotation of a container that was itself restored does not hold its name; the label does.
+        containerName:
+          status?.labels?.["io.kubernetes.container.name"] ?? need("io.kubernetes.cri.container-name"),
         podName: need("io.kubernetes.cri.sandbox-name"),
         podNamespace: need("io.kubernetes.cri.sandbox-namespace"),
         podUid: annotations["io.kubernetes.cri.sandbox-uid"],

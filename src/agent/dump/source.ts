@@ -40,5 +40,6 @@ export function sourceOf(
     baseImageDigest:
       record?.parent === undefined ? status.imageID || undefined : parent?.status?.baseImageDigest,
     specHash: specHash(container, baseImage),
+    restoredFrom: container.image === parent?.status?.runtimeImage ? container.image : undefined,
   };
 }
