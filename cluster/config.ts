@@ -259,6 +259,7 @@ function kubeletConfig(plan: ClusterPlan, worker: WorkerPlan, cgroup: string): o
     clusterDNS: [plan.controlPlane.ip],
     resolvConf: "/etc/resolv.conf",
     serializeImagePulls: false,
+    nodeStatusUpdateFrequency: "2s",
     // The disk is the machine's: how full it is says nothing about this cluster.
     evictionHard: {
       "memory.available": "100Mi",
