@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, inject, test } from "vitest";
 import { applyOwned, fieldConflicts } from "./apply.ts";
 import { Client } from "./client.ts";
-import { isConflict, isInvalid, isNotFound } from "./errors.ts";
+import { isConflict, isInvalid, isNotFound, isStale } from "./errors.ts";
 import { ownerReference } from "./owner.ts";
 import { configMaps, namespaces } from "./resources.ts";
 
@@ -79,7 +79,10 @@ describe.skipIf(reason)("server-side apply of what one owns", () => {
       { op: "replace" as const, path: "/data/a", value: "2" },
     ];
     expect((await client.patch(configMaps, metadata, { type: "json", body })).data).toEqual({ a: "2" });
-    expect(isInvalid(await failure(client.patch(configMaps, metadata, { type: "json", body })))).toBe(true);
+    expect(isStale(await failure(client.patch(configMaps, metadata, { type: "json", body })))).toBe(true);
+    const invalid = { type: "json" as const, body: [{ op: "add" as const, path: "/data/b", value: 7 }] };
+    const error = await failure(client.patch(configMaps, metadata, invalid));
+    expect([isInvalid(error), isStale(error)]).toEqual([true, false]);
   });
 
   test("a deletion with a precondition spares the next object of that name", async () => {

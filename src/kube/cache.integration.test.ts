@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from "vitest";
 import { type ApiServer, startApiServer } from "../../test/support/apiserver.ts";
-import { startTcpProxy } from "../../test/support/tcp-proxy.ts";
+import { startRelay } from "../../test/support/relay.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
 import { Cache, type CacheOptions, type Change } from "./cache.ts";
 import { Client } from "./client.ts";
@@ -112,7 +112,7 @@ describe.skipIf(reason)("a cache, on the shared API server", () => {
     server = { url: client.server, port: Number(new URL(client.server).port) };
   });
   const throughProxy = async () => {
-    const proxy = await startTcpProxy({ host: "127.0.0.1", port: server.port });
+    const proxy = await startRelay({ host: "127.0.0.1", port: server.port });
     onTestFinished(() => proxy[Symbol.asyncDispose]());
     return { proxy, proxied: await clientThrough(inject("kubeconfig")!, server.url, proxy.port) };
   };
@@ -264,7 +264,7 @@ describe.skipIf(reason)("a cache, on an API server that is treated badly", () =>
   test("a watch whose version was compacted away (410) lists again, and misses no deletion", async () => {
     const namespace = await newNamespace(client);
     await burst(client, namespace, 12);
-    const proxy = await startTcpProxy({ host: "127.0.0.1", port: Number(new URL(server.url).port) });
+    const proxy = await startRelay({ host: "127.0.0.1", port: Number(new URL(server.url).port) });
     onTestFinished(() => proxy[Symbol.asyncDispose]());
     const run = runCache(await clientThrough(server.kubeconfig, server.url, proxy.port), namespace);
     await run.cache.waitForSync();

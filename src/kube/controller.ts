@@ -1,6 +1,6 @@
 import type { Backoff } from "./backoff.ts";
 import type { Cache } from "./cache.ts";
-import { ApiError, isConflict } from "./errors.ts";
+import { ApiError, isStale } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import { type Metrics, noMetrics } from "./metrics.ts";
 import { keyOf, nameOf } from "./owner.ts";
@@ -156,8 +156,11 @@ export class Controller {
       case "retry": {
         const retryMs = this.#queue.addRateLimited(key, retryAfterMs(fate.error));
         // Two writers meeting is everyday life, and the next attempt reads anew.
-        if (isConflict(fate.error))
-          this.#log.info({ ...fields, err: fate.error, retryMs }, "reconcile met a conflict");
+        if (isStale(fate.error))
+          this.#log.info(
+            { ...fields, err: fate.error, retryMs },
+            "reconcile met another writer; trying again",
+          );
         else this.#log.error({ ...fields, err: fate.error, retryMs }, "reconcile failed; trying again");
         this.#tellError(key, fate.error);
         return;

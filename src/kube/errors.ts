@@ -81,6 +81,12 @@ export const isForbidden = (error: unknown): error is ApiError => has(error, 403
 export const isGone = (error: unknown): error is ApiError => has(error, 410);
 /** The object breaks the schema or a rule of its kind: the same write will never succeed. */
 export const isInvalid = (error: unknown): error is ApiError => has(error, 422);
+/**
+ * What the write was decided on is not so any more: a conflict, or a `test` of a JSON patch that did not hold. The
+ * API server answers the latter with a bare 422 that, unlike that for an invalid object, names nothing.
+ */
+export const isStale = (error: unknown): error is ApiError =>
+  isConflict(error) || (isInvalid(error) && !error.details?.name && !error.details?.causes?.length);
 /** The server asks to come back later. */
 export const isTooManyRequests = (error: unknown): error is ApiError => has(error, 429);
 

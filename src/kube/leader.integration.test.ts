@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, inject, onTestFinished, test } from "vitest";
-import { startTcpProxy } from "../../test/support/tcp-proxy.ts";
+import { startRelay } from "../../test/support/relay.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
 import { Client } from "./client.ts";
 import { type LeaderOptions, LeadershipLost, runAsLeader } from "./leader.ts";
@@ -74,7 +74,7 @@ describe.skipIf(reason)("leader election", () => {
   test("a leader that is cut off ends before another leads", async () => {
     const name = newLease();
     const target = new URL(client.server);
-    await using proxy = await startTcpProxy({ host: "127.0.0.1", port: Number(target.port) });
+    await using proxy = await startRelay({ host: "127.0.0.1", port: Number(target.port) });
     const dir = await mkdtemp(join(tmpdir(), "kube-leader-"));
     onTestFinished(() => rm(dir, { recursive: true }));
     const kubeconfig = join(dir, "config");
