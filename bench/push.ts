@@ -1,7 +1,10 @@
 import { randomBytes } from "node:crypto";
+import { createWriteStream } from "node:fs";
 import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { pack } from "tar-stream";
 import { available, run as command } from "../cluster/run.ts";
 import { startRegistry, type TestRegistry } from "../test/support/registry.ts";
 import type { PushCost } from "./lib/push-once.ts";
@@ -31,7 +34,7 @@ export async function run({ runs, signal, note }: BenchArgs): Promise<Report> {
   const registry = await startRegistry();
   try {
     const archive = join(directory, "archive.tar");
-    await writeRandom(archive, GiB);
+    await writeRandom(archive, GiB, signal);
     const withBuildah = await available("buildah");
     if (!withBuildah) note("buildah is not installed: the comparison with it is left out");
 
@@ -142,11 +145,16 @@ async function emptied(registry: TestRegistry, signal: AbortSignal): Promise<voi
   await command(["sync"], { signal });
 }
 
-/** Bytes that cannot be compressed. */
-async function writeRandom(path: string, size: number): Promise<void> {
-  await using file = await open(path, "w");
-  const chunk = 16 * 2 ** 20;
-  for (let at = 0; at < size; at += chunk) await file.write(randomBytes(chunk));
+/** A tar of one file with bytes that cannot be compressed, as memory pages mostly cannot. */
+async function writeRandom(path: string, size: number, signal: AbortSignal): Promise<void> {
+  const tar = pack();
+  const chunk = 2 ** 20;
+  async function* pages() {
+    for (let at = 0; at < size; at += chunk) yield randomBytes(chunk);
+  }
+  const entry = tar.entry({ name: "checkpoint/pages-1.img", size });
+  const packed = pipeline(pages, entry, { signal }).then(() => tar.finalize());
+  await Promise.all([packed, pipeline(tar, createWriteStream(path), { signal })]);
 }
 
 /** A file of that size that takes next to no disk. */
