@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { access, mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { hostCgroups } from "./cgroups.ts";
 import { ensurePackages } from "./debian.ts";
 import { withLock } from "./lock.ts";
 import { cacheDir, clusterSource } from "./paths.ts";
 import { type Progress, silent } from "./progress.ts";
-import { available, run } from "./run.ts";
+import { available, CommandError, lastLines, run } from "./run.ts";
 
 /** A folder of cluster/go: a Go module that pins one program and everything it is made of. */
 interface Module {
@@ -108,15 +109,23 @@ export function whyNotGo(version: string, toolchain: string, needed: string): st
     : `Go ${needed} is needed, not ${version}, which may not fetch it (GOTOOLCHAIN=${toolchain})`;
 }
 
+/** An error in one line: the last that a command has written, where there is one. */
+function briefly(error: unknown): string {
+  const text =
+    error instanceof CommandError ? error.tail : error instanceof Error ? error.message : String(error);
+  return lastLines(text, 1);
+}
+
 /** Why the Go commands (an API server and etcd, say) cannot be built on this machine, or undefined. Quick. */
 export async function whyNotBinaries(): Promise<string | undefined> {
   if (process.platform !== "linux") return `Linux is needed, not ${process.platform}`;
   if (!(await available("flock"))) return "flock (package util-linux) is needed";
+  if (!(await available("go"))) return "Go 1.21 or newer is needed";
   let env: string;
   try {
     env = await run(["go", "env", "GOVERSION", "GOTOOLCHAIN"], { cwd: "/" });
   } catch (error) {
-    return `Go is needed: ${error instanceof Error ? error.message : error}`;
+    return `go does not work: ${briefly(error)}`;
   }
   const [version = "", toolchain = ""] = env.trim().split("\n");
   return whyNotGo(version, toolchain, await neededGo());
@@ -126,6 +135,15 @@ export async function whyNotBinaries(): Promise<string | undefined> {
 export async function whyNotCluster(): Promise<string | undefined> {
   if (process.platform !== "linux") return `Linux is needed, not ${process.platform}`;
   if (process.getuid?.() !== 0) return "root is needed";
+  if (!(await available("debootstrap")) && !(await available("apt-get"))) {
+    return "debootstrap is needed (on Debian and Ubuntu it is installed when it is missing)";
+  }
+  try {
+    await run(["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "true"]);
+    await hostCgroups();
+  } catch (error) {
+    return `this machine does not let root make namespaces or control groups: ${briefly(error)}`;
+  }
   return whyNotBinaries();
 }
 

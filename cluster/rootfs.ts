@@ -44,10 +44,11 @@ export async function ensureRootfs({
         const aside = `${tree}.building`;
         await rm(aside, { recursive: true, force: true });
         await mkdir(aside, { recursive: true });
+        // In a mount namespace of its own, so that no mount is left however it ends.
         // debootstrap's script for unstable does for every newer suite; old ones do not know the suite by name.
         await run(
           [
-            ...["debootstrap", "--variant=minbase", `--include=${packages.join(",")}`],
+            ...["unshare", "--mount", "debootstrap", "--variant=minbase", `--include=${packages.join(",")}`],
             "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
             ...[suite, aside, mirror, "/usr/share/debootstrap/scripts/sid"],
           ],

@@ -83,10 +83,10 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   }
 }
 
-/** Whether a command of this name is on the PATH (and can be run with these arguments, which must be harmless). */
-export async function available(command: string, args: readonly string[] = ["--version"]): Promise<boolean> {
+/** Whether a command of this name is on the PATH. */
+export async function available(command: string): Promise<boolean> {
   try {
-    await run([command, ...args]);
+    await run(["sh", "-c", `command -v "$1"`, "sh", command]);
     return true;
   } catch {
     return false;
