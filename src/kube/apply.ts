@@ -36,7 +36,7 @@ export interface ApplyOwnedOptions<T extends KubeObject> {
  *
  * Errors: 409 ({@link isConflict}); {@link fieldConflicts} tells whose fields they are. Read again, decide again.
  */
-export function applyOwned<T extends KubeObject>(
+export async function applyOwned<T extends KubeObject>(
   client: Client,
   resource: Resource<T>,
   owned: Owned<T>,

@@ -26,13 +26,13 @@ async function listen(handler: RequestListener): Promise<Server> {
   return server;
 }
 
-/** A client of a plain server that answers what the test wants; `token` is what the kubeconfig file says. */
-async function clientOf(handler: RequestListener, token = "old") {
+/** A client of a plain server that answers what the test wants; `user` is who the kubeconfig file says it is. */
+async function clientOf(handler: RequestListener, user: object = { token: "old" }) {
   const server = await listen(handler);
   const dir = await mkdtemp(join(tmpdir(), "kube-client-"));
   cleanups.push(() => rm(dir, { recursive: true }));
   const file = join(dir, "config");
-  const write = (token: string) =>
+  const write = (user: object) =>
     writeFile(
       file,
       JSON.stringify({
@@ -45,12 +45,12 @@ async function clientOf(handler: RequestListener, token = "old") {
             },
           },
         ],
-        users: [{ name: "u", user: { token } }],
+        users: [{ name: "u", user }],
         contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
         "current-context": "x",
       }),
     );
-  await write(token);
+  await write(user);
   const client = Client.fromConfig({ kubeconfig: file });
   cleanups.push(async () => client.close());
   return { client, rotate: write };
@@ -126,7 +126,7 @@ test("a rotated token is read anew when the old one is refused", async () => {
     if (request.headers.authorization === "Bearer new") answer.end("{}");
     else answer.writeHead(401).end(status(401, "Unauthorized"));
   });
-  await rotate("new");
+  await rotate({ token: "new" });
   await client.get(configMaps, name);
   expect(seen).toEqual(["Bearer old", "Bearer new"]);
 });
@@ -204,4 +204,12 @@ test("Retry-After comes as seconds or as a date", () => {
   expect(retryAfter("Mon, 31 Dec 2029 00:00:00 GMT", now)).toBe(0);
   expect(retryAfter("soon", now)).toBeUndefined();
   expect(retryAfter(undefined, now)).toBeUndefined();
+});
+
+test("a credential plugin that hangs does not make a request hang", async () => {
+  const user = { exec: { apiVersion: "client.authentication.k8s.io/v1", command: "sleep", args: ["5"] } };
+  const { client } = await clientOf((_, answer) => answer.end("{}"), user);
+  await expect(client.get(configMaps, name, { timeoutMs: 200 })).rejects.toThrow(
+    "no whole answer within 200 ms",
+  );
 });

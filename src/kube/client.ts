@@ -142,7 +142,11 @@ export class Client {
     return this.#transport.target.server;
   }
 
-  get<T extends KubeObject>(resource: Resource<T>, name: ObjectName, options: CallOptions = {}): Promise<T> {
+  async get<T extends KubeObject>(
+    resource: Resource<T>,
+    name: ObjectName,
+    options: CallOptions = {},
+  ): Promise<T> {
     return this.request<T>("GET", objectPath(resource, name), options);
   }
 
@@ -172,7 +176,7 @@ export class Client {
     return { ...page, items };
   }
 
-  create<T extends KubeObject>(
+  async create<T extends KubeObject>(
     resource: Resource<T>,
     object: Draft<T>,
     options: WriteOptions = {},
@@ -188,12 +192,16 @@ export class Client {
   }
 
   /** Replaces the whole object; with a resourceVersion in it, only if that is still the newest (else 409). */
-  replace<T extends KubeObject>(resource: Resource<T>, object: T, options: WriteOptions = {}): Promise<T> {
+  async replace<T extends KubeObject>(
+    resource: Resource<T>,
+    object: T,
+    options: WriteOptions = {},
+  ): Promise<T> {
     return this.#put(resource, object, undefined, options);
   }
 
   /** As {@link replace}, of the status alone. */
-  replaceStatus<T extends KubeObject>(
+  async replaceStatus<T extends KubeObject>(
     resource: Resource<T>,
     object: T,
     options: WriteOptions = {},
@@ -201,7 +209,7 @@ export class Client {
     return this.#put(resource, object, "status", options);
   }
 
-  patch<T extends KubeObject>(
+  async patch<T extends KubeObject>(
     resource: Resource<T>,
     name: ObjectName,
     patch: Patch,
@@ -218,7 +226,11 @@ export class Client {
   }
 
   /** Server-side apply: creates the object, or makes the fields in it this manager's. See `apply.ts` for the safe way. */
-  apply<T extends KubeObject>(resource: Resource<T>, object: Draft<T>, options: ApplyOptions): Promise<T> {
+  async apply<T extends KubeObject>(
+    resource: Resource<T>,
+    object: Draft<T>,
+    options: ApplyOptions,
+  ): Promise<T> {
     const { signal, timeoutMs, subresource, force = false } = options;
     const { name } = object.metadata;
     if (!name) throw new TypeError(`an applied ${resource.kind} needs a name`);
@@ -311,7 +323,7 @@ export class Client {
     this.#transport.close();
   }
 
-  #put<T extends KubeObject>(
+  async #put<T extends KubeObject>(
     resource: Resource<T>,
     object: T,
     subresource: string | undefined,

@@ -3,6 +3,7 @@ import https from "node:https";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { ApiError, ConnectionError, type Status } from "./errors.ts";
 import { type Metrics, noMetrics } from "./metrics.ts";
+import { orAborted } from "./signals.ts";
 
 /** One HTTP request to the API server. */
 export interface HttpRequest {
@@ -90,7 +91,8 @@ export class Transport {
     const url = new URL(target(this.#config).server);
     const secure = url.protocol === "https:";
     const fromConfig: https.RequestOptions = {};
-    await this.#config.applyToHTTPSOptions(fromConfig);
+    // May run a plugin that asks for credentials, and that may hang.
+    await orAborted(this.#config.applyToHTTPSOptions(fromConfig), signal);
     // The config's own agent keeps the certificates it was made with; it is of use for proxies only.
     const agent = this.#config.getCurrentCluster()?.proxyUrl
       ? fromConfig.agent
