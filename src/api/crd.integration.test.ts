@@ -69,7 +69,11 @@ describe.skipIf(kubeconfig === undefined)("the API server", () => {
     ["as it is written", {}, "taken"],
     ["with an empty selector", { selector: {} }, "refused"],
     ["with empty matchLabels", { selector: { matchLabels: {} } }, "refused"],
-    ["with matchExpressions alone", { selector: { matchExpressions: [{ key: "a", operator: "Exists" }] } }, "taken"],
+    [
+      "with matchExpressions alone",
+      { selector: { matchExpressions: [{ key: "a", operator: "Exists" }] } },
+      "taken",
+    ],
     ["with an unknown strategy", { restore: { strategy: "Magic" } }, "refused"],
     ["with no attempts", { restore: { maxAttempts: 0 } }, "refused"],
   ])("takes or refuses a CheckpointSchedule %s", async (_, more, expected) => {

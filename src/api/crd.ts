@@ -110,9 +110,17 @@ function structural(schema: Json): Json {
     if (key === "minimum" && value === Number.MIN_SAFE_INTEGER) continue;
     if (key === "properties") {
       out[key] = Object.fromEntries(
-        Object.entries(value as { [key: string]: Json }).map(([name, property]) => [name, structural(property)]),
+        Object.entries(value as { [key: string]: Json }).map(([name, property]) => [
+          name,
+          structural(property),
+        ]),
       );
-    } else if (key === "x-kubernetes-validations" || key === "enum" || key === "required" || key === "default") {
+    } else if (
+      key === "x-kubernetes-validations" ||
+      key === "enum" ||
+      key === "required" ||
+      key === "default"
+    ) {
       out[key] = value;
     } else {
       out[key] = structural(value);

@@ -1,6 +1,6 @@
 import type { Resource } from "../kube/resources.ts";
-import { isTrue } from "./conditions.ts";
 import { type Checkpoint, POISONED, RESTORABLE } from "./checkpoint.ts";
+import { isTrue } from "./conditions.ts";
 import { GROUP, VERSION } from "./group.ts";
 import type { CheckpointRequest } from "./request.ts";
 import type { CheckpointSchedule } from "./schedule.ts";

@@ -3,7 +3,13 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { lineageOf } from "./lineage.ts";
 
 /** A Checkpoint `name` taken at minute `minute` of run `restartCount`, restored from `parent`. */
-const taken = (name: string, minute: number, restartCount: number, parent?: string, container = "app"): Checkpoint => ({
+const taken = (
+  name: string,
+  minute: number,
+  restartCount: number,
+  parent?: string,
+  container = "app",
+): Checkpoint => ({
   metadata: { name, namespace: "shop" },
   spec: {
     checkpointData: "checkpoint.tar",

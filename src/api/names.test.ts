@@ -1,10 +1,20 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SUBDOMAIN } from "./common.ts";
-import { checkpointName, imageTag, labelValue, repositoryName, requestName, scheduleName, shorten } from "./names.ts";
+import {
+  checkpointName,
+  imageTag,
+  labelValue,
+  repositoryName,
+  requestName,
+  scheduleName,
+  shorten,
+} from "./names.ts";
 
 const dnsName = (max: number) =>
-  fc.stringMatching(new RegExp(`^[a-z0-9]([-a-z0-9]{0,${max - 2}}[a-z0-9])?$`)).filter((s) => s.length <= max);
+  fc
+    .stringMatching(new RegExp(`^[a-z0-9]([-a-z0-9]{0,${max - 2}}[a-z0-9])?$`))
+    .filter((s) => s.length <= max);
 const at = new Date("2026-03-01T12:00:00Z");
 
 describe("names", () => {
@@ -27,22 +37,28 @@ describe("names", () => {
 
   it("of any length stay within the limits of the API server and the registry", () => {
     fc.assert(
-      fc.property(dnsName(253), dnsName(253), dnsName(63), dnsName(63), (schedule, pod, namespace, container) => {
-        const captured = { pod, container, defaultContainer: "x", at };
-        for (const name of [
-          requestName(schedule, captured),
-          checkpointName(namespace, captured),
-          checkpointName(namespace, captured, "some-uid"),
-        ]) {
-          expect(name.length).toBeLessThanOrEqual(253);
-          expect(name).toMatch(SUBDOMAIN);
-        }
-        expect(labelValue(pod).length).toBeLessThanOrEqual(63);
-        expect(imageTag(pod).length).toBeLessThanOrEqual(128);
-        const registry = "registry.example.com:5000";
-        const repository = repositoryName(registry, "kcr", namespace, pod, container);
-        expect(`${registry}/${repository}`.length).toBeLessThanOrEqual(200);
-      }),
+      fc.property(
+        dnsName(253),
+        dnsName(253),
+        dnsName(63),
+        dnsName(63),
+        (schedule, pod, namespace, container) => {
+          const captured = { pod, container, defaultContainer: "x", at };
+          for (const name of [
+            requestName(schedule, captured),
+            checkpointName(namespace, captured),
+            checkpointName(namespace, captured, "some-uid"),
+          ]) {
+            expect(name.length).toBeLessThanOrEqual(253);
+            expect(name).toMatch(SUBDOMAIN);
+          }
+          expect(labelValue(pod).length).toBeLessThanOrEqual(63);
+          expect(imageTag(pod).length).toBeLessThanOrEqual(128);
+          const registry = "registry.example.com:5000";
+          const repository = repositoryName(registry, "kcr", namespace, pod, container);
+          expect(`${registry}/${repository}`.length).toBeLessThanOrEqual(200);
+        },
+      ),
     );
   });
 

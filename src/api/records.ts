@@ -23,6 +23,8 @@ export const containerRecord = z.object({
       image: z.string(),
       after: z.int().min(0),
       startedTime: z.string(),
+      /** Decided while the kubelet was about to restart the container: one more run may be of the old image. */
+      unsure: z.boolean().optional(),
     })
     .optional(),
 });

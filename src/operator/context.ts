@@ -1,8 +1,8 @@
 import type { Checkpoint } from "../api/checkpoint.ts";
+import { DEFAULT_CONTAINER_ANNOTATION, RECORD_ANNOTATION } from "../api/labels.ts";
 import type { CheckpointRequest } from "../api/request.ts";
 import type { CheckpointSchedule } from "../api/schedule.ts";
 import type { Settings } from "../api/settings.ts";
-import { DEFAULT_CONTAINER_ANNOTATION, RECORD_ANNOTATION } from "../api/labels.ts";
 import type { Cache } from "../kube/cache.ts";
 import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
@@ -72,6 +72,7 @@ export function trimPod(pod: Pod): Pod {
     spec: spec && {
       nodeName: spec.nodeName,
       restartPolicy: spec.restartPolicy,
+      terminationGracePeriodSeconds: spec.terminationGracePeriodSeconds,
       runtimeClassName: spec.runtimeClassName,
       imagePullSecrets: spec.imagePullSecrets,
       containers: spec.containers.map(container),
@@ -107,4 +108,3 @@ export function trimMeta<T extends KubeObject>(object: T): T {
   const { managedFields: _, ...metadata } = object.metadata;
   return { ...object, metadata };
 }
-

@@ -62,7 +62,11 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
       },
     } as Deployment);
 
-  const runningPod = async (namespace: string, name: string, labels: Record<string, string>): Promise<Pod> => {
+  const runningPod = async (
+    namespace: string,
+    name: string,
+    labels: Record<string, string>,
+  ): Promise<Pod> => {
     const containers = ["app", "side"].map((container) => ({ name: container, image: "app:1" }));
     const pod = await client.create(pods, {
       apiVersion: "v1",
@@ -103,7 +107,11 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     const namespace = await makeNamespace(client, "owned");
     const made = await deployment(namespace, "web", "@yearly");
     const schedule = await scheduleOf(namespace, "web");
-    expect(controllerOf(schedule)).toMatchObject({ kind: "Deployment", uid: made.metadata.uid, blockOwnerDeletion: true });
+    expect(controllerOf(schedule)).toMatchObject({
+      kind: "Deployment",
+      uid: made.metadata.uid,
+      blockOwnerDeletion: true,
+    });
     expect(schedule.spec).toMatchObject({ schedule: "@yearly", selector: { matchLabels: { app: "web" } } });
 
     await client.patch(deployments, made.metadata, {
@@ -168,11 +176,17 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     const name = "w".repeat(60);
     await deployment(namespace, name, "* * * * *");
     const schedule = await scheduleOf(namespace, name);
-    await client.patch(schedules, schedule.metadata, { type: "merge", body: { spec: { containers: ["app", "side"] } } });
+    await client.patch(schedules, schedule.metadata, {
+      type: "merge",
+      body: { spec: { containers: ["app", "side"] } },
+    });
     await runningPod(namespace, `${name}-abc`, { app: name.slice(0, 40) });
     ahead += 2;
     // A touch, so that the schedule is looked at now and not when its real minute is over.
-    await client.patch(schedules, schedule.metadata, { type: "merge", body: { spec: { timeoutSeconds: 60 } } });
+    await client.patch(schedules, schedule.metadata, {
+      type: "merge",
+      body: { spec: { timeoutSeconds: 60 } },
+    });
     const made = await waitFor("two accepted requests", async () => {
       const { items } = await client.list(requests, { namespace });
       return items.length >= 2 && items.every((r) => r.status?.nodeName === "worker-op") && items;
@@ -183,7 +197,10 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
       expect(metadata.labels?.["app"]).toBe("checkpoint-restore");
       expect(controllerOf({ metadata })).toMatchObject({ kind: "CheckpointSchedule", name });
     }
-    const lastRun = await waitFor("the slot to be noted", async () => (await scheduleOf(namespace, name)).status?.lastRunTime);
+    const lastRun = await waitFor(
+      "the slot to be noted",
+      async () => (await scheduleOf(namespace, name)).status?.lastRunTime,
+    );
     expect(new Date(lastRun).getUTCSeconds()).toBe(0);
   });
 
@@ -209,7 +226,13 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
         const { status } = await client.get(requests, { namespace, name });
         return status !== undefined && done(status) && status;
       });
-    expect(await of("none", (s) => "reason" in s)).toMatchObject({ phase: "Failed", reason: "ContainerNotFound" });
-    expect(await of("default", (s) => "nodeName" in s)).toMatchObject({ phase: "Pending", containerName: "app" });
+    expect(await of("none", (s) => "reason" in s)).toMatchObject({
+      phase: "Failed",
+      reason: "ContainerNotFound",
+    });
+    expect(await of("default", (s) => "nodeName" in s)).toMatchObject({
+      phase: "Pending",
+      containerName: "app",
+    });
   });
 });

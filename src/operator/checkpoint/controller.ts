@@ -5,10 +5,10 @@ import { checkpoints } from "../../api/kinds.ts";
 import { imageTag } from "../../api/names.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { type Node, nodes, type ObjectName } from "../../kube/resources.ts";
+import { absent, dropFinalizer, writeStatus } from "../../kube/write.ts";
 import { isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { BY_NAMESPACE, BY_NODE, type Context } from "../context.ts";
-import { absent, dropFinalizer, writeStatus } from "../../kube/write.ts";
 import { decideCheckpoint } from "./decide.ts";
 
 /**
@@ -67,7 +67,9 @@ export function checkpointController(context: Context): Controller {
     if (repository === undefined) return;
     // A push that was killed before it could be recorded is found by its tag.
     const digest =
-      recorded ?? (await context.registry.headManifest(repository, imageTag(checkpoint.metadata.name), { signal }))?.digest;
+      recorded ??
+      (await context.registry.headManifest(repository, imageTag(checkpoint.metadata.name), { signal }))
+        ?.digest;
     if (!isDigest(digest)) return;
     const shared = caches.checkpoints
       .byIndex(BY_NAMESPACE, checkpoint.metadata.namespace ?? "")
@@ -100,9 +102,9 @@ export function checkpointController(context: Context): Controller {
     sources: [
       changesOf(caches.checkpoints),
       changesOf(caches.nodes, (node) =>
-          caches.checkpoints
-            .byIndex(BY_NODE, node.metadata.name)
-            .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name })),
+        caches.checkpoints
+          .byIndex(BY_NODE, node.metadata.name)
+          .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name })),
       ),
     ],
   });

@@ -17,7 +17,8 @@ export function decideCheckpoint(checkpoint: Checkpoint, nodeExists: boolean): C
     const unfinished = status?.phase !== "ImageBuilt" && status?.phase !== "Failed";
     return unfinished && !nodeExists ? { type: "fail" } : { type: "nothing" };
   }
-  if (finalizers.includes(ARCHIVE_FINALIZER)) return nodeExists ? { type: "nothing" } : { type: "release-archive" };
+  if (finalizers.includes(ARCHIVE_FINALIZER))
+    return nodeExists ? { type: "nothing" } : { type: "release-archive" };
   if (!finalizers.includes(IMAGE_FINALIZER)) return { type: "nothing" };
   return { type: "delete-image", repository: status?.checkpointImage, digest: status?.imageDigest };
 }

@@ -2,8 +2,8 @@ import { setCondition } from "../../api/conditions.ts";
 import { isTerminal, requests } from "../../api/kinds.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { nodes, type ObjectName, pods } from "../../kube/resources.ts";
-import type { Context } from "../context.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
+import type { Context } from "../context.ts";
 import { decideRequest } from "./decide.ts";
 
 const HOLD_MS = 1000;
@@ -75,7 +75,13 @@ export function requestController(context: Context): Controller {
           ),
         });
         for (const regarding of pod === undefined ? [request] : [request, pod]) {
-          recorder.record({ regarding, type: "Warning", reason: error.code, action: "Checkpoint", note: error.advice });
+          recorder.record({
+            regarding,
+            type: "Warning",
+            reason: error.code,
+            action: "Checkpoint",
+            note: error.advice,
+          });
         }
         return done;
       }
@@ -84,5 +90,11 @@ export function requestController(context: Context): Controller {
     }
   };
 
-  return new Controller({ name: "request", log, workers: 1, reconcile, sources: [changesOf(caches.requests)] });
+  return new Controller({
+    name: "request",
+    log,
+    workers: 1,
+    reconcile,
+    sources: [changesOf(caches.requests)],
+  });
 }

@@ -53,18 +53,26 @@ describe("a request", () => {
     const settled = { originalImage: "i", run: 1, crashes: 0 };
     expect(codeOf(decideRequest(request(), pod(1, settled), world))).toBe("accept");
     const restore = { image: "x", after: 1, startedTime: now.toISOString() };
-    expect(codeOf(decideRequest(request(), pod(1, { ...settled, restore }), world))).toBe("RestoreInProgress");
+    expect(codeOf(decideRequest(request(), pod(1, { ...settled, restore }), world))).toBe(
+      "RestoreInProgress",
+    );
   });
   it("waits where the cluster's limit is reached", () => {
     expect(codeOf(decideRequest(request(), pod(), { ...world, room: false }))).toBe("hold");
   });
   it("left in progress by a dead agent ends at its deadline", () => {
-    const accepted = { phase: "InProgress" as const, nodeName: "worker", acceptedTime: "2026-01-01T00:00:00Z" };
+    const accepted = {
+      phase: "InProgress" as const,
+      nodeName: "worker",
+      acceptedTime: "2026-01-01T00:00:00Z",
+    };
     expect(codeOf(decideRequest(request({}, accepted), undefined, world))).toBe("DeadlineExceeded");
     expect(codeOf(decideRequest(request({ timeoutSeconds: 3600 }, accepted), undefined, world))).toBe("wait");
   });
   it("of a node that is gone ends", () => {
     const accepted = { phase: "Pending" as const, nodeName: "worker", acceptedTime: now.toISOString() };
-    expect(codeOf(decideRequest(request({}, accepted), undefined, { ...world, nodeExists: false }))).toBe("NodeLost");
+    expect(codeOf(decideRequest(request({}, accepted), undefined, { ...world, nodeExists: false }))).toBe(
+      "NodeLost",
+    );
   });
 });

@@ -1,4 +1,4 @@
-import { ERRORS, KcrError } from "../../api/errors.ts";
+import { type ERRORS, KcrError } from "../../api/errors.ts";
 import { defaultContainer, findContainer, statusOf } from "../../api/pod.ts";
 import { mayDump, readRecords } from "../../api/records.ts";
 import { type CheckpointRequest, DEFAULT_TIMEOUT_SECONDS } from "../../api/request.ts";
@@ -41,7 +41,8 @@ export function decideRequest(
   if (status?.nodeName !== undefined) {
     if (!nodeExists) return failed("NodeLost", `node ${status.nodeName} no longer exists`);
     const timeout = (spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1000;
-    const deadline = Date.parse(status.acceptedTime ?? metadata.creationTimestamp ?? now.toISOString()) + timeout;
+    const deadline =
+      Date.parse(status.acceptedTime ?? metadata.creationTimestamp ?? now.toISOString()) + timeout;
     const left = deadline + SLACK_MS - now.getTime();
     if (left > 0) return { type: "wait", untilMs: left };
     return failed(
@@ -52,11 +53,19 @@ export function decideRequest(
 
   const { name, namespace } = spec.podReference;
   if (namespace !== undefined && namespace !== metadata.namespace) {
-    return failed("PodInOtherNamespace", `pod ${namespace}/${name} is not in namespace ${metadata.namespace}`);
+    return failed(
+      "PodInOtherNamespace",
+      `pod ${namespace}/${name} is not in namespace ${metadata.namespace}`,
+    );
   }
   if (pod === undefined) return failed("PodNotFound", `pod ${name} does not exist`);
-  if (pod.metadata.deletionTimestamp !== undefined || pod.status?.phase !== "Running" || !pod.spec?.nodeName) {
-    const phase = pod.metadata.deletionTimestamp !== undefined ? "being deleted" : (pod.status?.phase ?? "new");
+  if (
+    pod.metadata.deletionTimestamp !== undefined ||
+    pod.status?.phase !== "Running" ||
+    !pod.spec?.nodeName
+  ) {
+    const phase =
+      pod.metadata.deletionTimestamp !== undefined ? "being deleted" : (pod.status?.phase ?? "new");
     return failed("PodNotRunning", `pod ${name} is ${phase}`);
   }
   const container = spec.containerName ?? defaultContainer(pod);

@@ -2,7 +2,7 @@ import type { Checkpoint } from "../../api/checkpoint.ts";
 import { POISONED } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
-import { checkpoints } from "../../api/kinds.ts";
+import { checkpoints, isGood } from "../../api/kinds.ts";
 import { RECORD_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf } from "../../api/lineage.ts";
 import { type ContainerStatus, containersOf, statusOf } from "../../api/pod.ts";
@@ -12,8 +12,8 @@ import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
-import { BY_NAMESPACE, BY_POD_UID, type Context } from "../context.ts";
 import { writeStatus } from "../../kube/write.ts";
+import { BY_NAMESPACE, BY_POD_UID, type Context } from "../context.ts";
 import { decideRestore, type RestoreDecision } from "./decide.ts";
 import { type Protection, protectionOf } from "./protection.ts";
 import { PullProbe } from "./pull-probe.ts";
@@ -43,13 +43,21 @@ export function restoreController(context: Context): Controller {
     const protection = protectionOf(pod, caches.schedules.byIndex(BY_NAMESPACE, namespace ?? ""));
     if (protection === undefined && Object.keys(records).length === 0) return done;
 
+    // Asked ahead of need: a crash should not wait for the answer.
+    if (
+      protection !== undefined &&
+      caches.checkpoints.byIndex(BY_POD_UID, pod.metadata.uid ?? "").some(isGood)
+    ) {
+      probe.check(pod.spec.nodeName ?? "");
+    }
+
     let soonest: number | undefined;
     for (const container of containersOf(pod)) {
       const wanted = protection?.containers.has(container.name) ?? false;
       const record = records[container.name];
       const status = statusOf(pod, container.name);
       if (status === undefined || (!wanted && record === undefined)) continue;
-      const decision = await decide(pod, container.name, status, record, wanted ? protection : undefined);
+      const decision = decide(pod, container.name, status, record, wanted ? protection : undefined);
       const outcome = await act(pod, container.name, status, decision, protection);
       // One write to the pod at a time: the next is decided on what the first made of it.
       if (outcome === "written") return again(0);
@@ -58,13 +66,13 @@ export function restoreController(context: Context): Controller {
     return soonest === undefined ? done : again(soonest);
   };
 
-  const decide = async (
+  const decide = (
     pod: Pod,
     container: string,
     status: ContainerStatus,
     record: ContainerRecord | undefined,
     protection: Protection | undefined,
-  ): Promise<RestoreDecision> => {
+  ): RestoreDecision => {
     const spec = containersOf(pod).find((c) => c.name === container);
     const all = caches.checkpoints.byIndex(BY_POD_UID, pod.metadata.uid ?? "");
     const gather = (obstacle: () => KcrError | "unknown" | undefined) =>
@@ -83,6 +91,7 @@ export function restoreController(context: Context): Controller {
           checkpointOf: (image) =>
             all.find((c) => c.status?.runtimeImage === image) ??
             (image.startsWith(ourImages) && image.includes("/checkpoint-") ? "unknown" : undefined),
+          graceMs: (pod.spec?.terminationGracePeriodSeconds ?? 30) * 1000,
           caughtUp: (pod.status?.observedGeneration ?? Infinity) >= (pod.metadata.generation ?? 0),
           obstacle,
         },
@@ -95,17 +104,20 @@ export function restoreController(context: Context): Controller {
       return "unknown";
     });
     if (!asked) return first;
-    const obstacle = await obstacleOf(pod, spec?.imagePullPolicy, protection?.strategy ?? "Auto");
+    const obstacle = obstacleOf(pod, spec?.imagePullPolicy, protection?.strategy ?? "Auto");
     return gather(() => obstacle);
   };
 
-  const obstacleOf = async (
+  const obstacleOf = (
     pod: Pod,
     pullPolicy: string | undefined,
     strategy: Protection["strategy"],
-  ): Promise<KcrError | "unknown" | undefined> => {
+  ): KcrError | "unknown" | undefined => {
     if (pullPolicy === "Never") {
-      return new KcrError("ImagePullPolicyNever", "imagePullPolicy is Never: no checkpoint image can be given to the container");
+      return new KcrError(
+        "ImagePullPolicyNever",
+        "imagePullPolicy is Never: no checkpoint image can be given to the container",
+      );
     }
     const node = pod.spec?.nodeName ?? "";
     const obstacle = strategyObstacle(strategy, caches.nodes.get(undefined, node));
@@ -127,7 +139,13 @@ export function restoreController(context: Context): Controller {
       case "nothing":
         return decision.againMs;
       case "blocked":
-        await tell(pod, protection, "Warning", decision.error.code, `container ${container}: ${decision.error.advice}`);
+        await tell(
+          pod,
+          protection,
+          "Warning",
+          decision.error.code,
+          `container ${container}: ${decision.error.advice}`,
+        );
         return decision.againMs;
       case "settle": {
         const { outcome } = decision;
@@ -137,7 +155,13 @@ export function restoreController(context: Context): Controller {
           await tell(pod, protection, "Normal", "Restored", restoredNote(pod, container, outcome.checkpoint));
         } else if (outcome.type === "lost") {
           const first = outcome.error.code === "NoCheckpoint" ? "Normal" : "Warning";
-          await tell(pod, protection, first, outcome.error.code, `container ${container}: ${outcome.error.advice}`);
+          await tell(
+            pod,
+            protection,
+            first,
+            outcome.error.code,
+            `container ${container}: ${outcome.error.advice}`,
+          );
         }
         return "written";
       }
@@ -158,7 +182,12 @@ export function restoreController(context: Context): Controller {
   };
 
   /** Image and record in one patch that holds only for the very pod that was decided about. */
-  const writePod = async (pod: Pod, container: string, record: ContainerRecord, image?: string): Promise<void> => {
+  const writePod = async (
+    pod: Pod,
+    container: string,
+    record: ContainerRecord,
+    image?: string,
+  ): Promise<void> => {
     const { namespace, name, uid, resourceVersion, annotations } = pod.metadata;
     const records = JSON.stringify({ ...readRecords(pod), [container]: record });
     // The cache drops other annotations, so whether there are any is asked of the object as it is now.
@@ -181,7 +210,10 @@ export function restoreController(context: Context): Controller {
   };
 
   const poison = async (checkpoint: Checkpoint, crashes: number): Promise<void> => {
-    const error = new KcrError("CheckpointPoisoned", `the container crashed at once after ${crashes} restores from it`);
+    const error = new KcrError(
+      "CheckpointPoisoned",
+      `the container crashed at once after ${crashes} restores from it`,
+    );
     await writeStatus(client, checkpoints, checkpoint, {
       conditions: setCondition(
         checkpoint.status?.conditions,
@@ -189,14 +221,25 @@ export function restoreController(context: Context): Controller {
         now(),
       ),
     });
-    recorder.record({ regarding: checkpoint, type: "Warning", reason: error.code, action: "Restore", note: error.advice });
+    recorder.record({
+      regarding: checkpoint,
+      type: "Warning",
+      reason: error.code,
+      action: "Restore",
+      note: error.advice,
+    });
   };
 
   /** Counted by the time at which the restored run began, so that doing it twice counts once. */
   const countRestore = async (pod: Pod, name: string, status: ContainerStatus): Promise<void> => {
     const checkpoint = caches.checkpoints.get(pod.metadata.namespace, name);
     const began = status.state?.running?.startedAt;
-    if (checkpoint === undefined || began === undefined || checkpoint.status?.lastRestoredTime === String(began)) return;
+    if (
+      checkpoint === undefined ||
+      began === undefined ||
+      checkpoint.status?.lastRestoredTime === String(began)
+    )
+      return;
     await writeStatus(client, checkpoints, checkpoint, {
       restoredCount: (checkpoint.status?.restoredCount ?? 0) + 1,
       lastRestoredTime: String(began),
@@ -225,7 +268,13 @@ export function restoreController(context: Context): Controller {
     if (owner !== undefined) {
       const { apiVersion, kind, name, uid } = owner;
       const workload = { apiVersion, kind, metadata: { name, uid, namespace: pod.metadata.namespace } };
-      recorder.record({ regarding: workload, type, reason, action: "Restore", note: `pod ${pod.metadata.name}: ${note}` });
+      recorder.record({
+        regarding: workload,
+        type,
+        reason,
+        action: "Restore",
+        note: `pod ${pod.metadata.name}: ${note}`,
+      });
     }
     const status = reason === "Restored" ? "True" : reason === "Restoring" ? "Unknown" : "False";
     const old = pod.status?.conditions?.find((c) => c.type === POD_CONDITION);
@@ -235,12 +284,16 @@ export function restoreController(context: Context): Controller {
       status,
       reason,
       message: note,
-      lastTransitionTime: (old?.status === status ? old.lastTransitionTime : undefined) ?? now().toISOString(),
+      lastTransitionTime:
+        (old?.status === status ? old.lastTransitionTime : undefined) ?? now().toISOString(),
     };
     await client.patch(
       pods,
       pod.metadata,
-      { type: "strategic", body: { metadata: { uid: pod.metadata.uid }, status: { conditions: [condition] } } },
+      {
+        type: "strategic",
+        body: { metadata: { uid: pod.metadata.uid }, status: { conditions: [condition] } },
+      },
       { subresource: "status" },
     );
   };

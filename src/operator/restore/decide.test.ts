@@ -17,7 +17,10 @@ interface Made {
   good?: boolean;
   poisoned?: boolean;
 }
-const checkpoint = (name: string, { minute, run, parent, good = true, poisoned = false }: Made): Checkpoint => ({
+const checkpoint = (
+  name: string,
+  { minute, run, parent, good = true, poisoned = false }: Made,
+): Checkpoint => ({
   metadata: { name, namespace: "shop" },
   spec: {
     checkpointData: "c.tar",
@@ -32,8 +35,20 @@ const checkpoint = (name: string, { minute, run, parent, good = true, poisoned =
     baseImage: ORIGINAL,
     lineage: { podUID: "pod", containerID: `c${run}`, restartCount: run, parent },
     conditions: [
-      { type: "Restorable", status: good ? "True" : "False", reason: "x", message: "", lastTransitionTime: "" },
-      { type: "Poisoned", status: poisoned ? "True" : "False", reason: "x", message: "", lastTransitionTime: "" },
+      {
+        type: "Restorable",
+        status: good ? "True" : "False",
+        reason: "x",
+        message: "",
+        lastTransitionTime: "",
+      },
+      {
+        type: "Poisoned",
+        status: poisoned ? "True" : "False",
+        reason: "x",
+        message: "",
+        lastTransitionTime: "",
+      },
     ],
   },
 });
@@ -46,7 +61,12 @@ const ended = (exitCode: number, reason = "Error", seconds = 600) => ({
   finishedAt: new Date(Date.UTC(2026, 0, 1, 0, 0, seconds)).toISOString(),
 });
 const running: State = { running: { startedAt: "2026-01-01T00:59:58Z" } };
-const status = (restartCount: number, state: State, lastState: State = {}, image = ORIGINAL): ContainerStatus =>
+const status = (
+  restartCount: number,
+  state: State,
+  lastState: State = {},
+  image = ORIGINAL,
+): ContainerStatus =>
   ({ name: "app", image, imageID: image, ready: true, restartCount, state, lastState }) as ContainerStatus;
 
 const all = [checkpoint("a1", { minute: 1, run: 0 }), checkpoint("a2", { minute: 2, run: 0 })];
@@ -59,10 +79,13 @@ const decide = (input: Partial<RestoreInput> & { status: ContainerStatus }, amon
       maxAttempts: 3,
       fallback: "FreshStart",
       stableMs: 30_000,
-      lineage: (restartCount, parent) => lineageOf({ podUID: "pod", container: "app", restartCount, parent }, among),
+      lineage: (restartCount, parent) =>
+        lineageOf({ podUID: "pod", container: "app", restartCount, parent }, among),
       checkpointOf: (image) =>
-        among.find((c) => c.status?.runtimeImage === image) ?? (image.includes("/checkpoint-") ? "unknown" : undefined),
+        among.find((c) => c.status?.runtimeImage === image) ??
+        (image.includes("/checkpoint-") ? "unknown" : undefined),
       caughtUp: true,
+      graceMs: 10_000,
       obstacle: () => undefined,
       ...input,
     },
@@ -74,13 +97,17 @@ const record = (more: Partial<ContainerRecord> = {}): ContainerRecord => ({
   crashes: 0,
   ...more,
 });
-const swappedTo = (decision: ReturnType<typeof decide>) => (decision.type === "swap" ? decision.image : decision.type);
+const swappedTo = (decision: ReturnType<typeof decide>) =>
+  decision.type === "swap" ? decision.image : decision.type;
 
 describe("a container that failed", () => {
   it.each([
     ["running again", status(1, running, { terminated: ended(137) })],
     ["killed for memory and running again", status(1, running, { terminated: ended(137, "OOMKilled") })],
-    ["waiting in CrashLoopBackOff", status(0, { waiting: { reason: "CrashLoopBackOff" } }, { terminated: ended(1) })],
+    [
+      "waiting in CrashLoopBackOff",
+      status(0, { waiting: { reason: "CrashLoopBackOff" } }, { terminated: ended(1) }),
+    ],
     ["restarted so often that its end is not known any more", status(4, running, { terminated: ended(0) })],
   ])("%s, gets the newest good checkpoint as its image", (_, seen) => {
     const decision = decide({ status: seen });
@@ -92,12 +119,16 @@ describe("a container that failed", () => {
 
   it("skips a newest checkpoint that failed for an older good one", () => {
     const failed = [...all, checkpoint("a3", { minute: 3, run: 0, good: false })];
-    expect(swappedTo(decide({ status: status(1, running, { terminated: ended(1) }) }, failed))).toBe(imageOf("a2"));
+    expect(swappedTo(decide({ status: status(1, running, { terminated: ended(1) }) }, failed))).toBe(
+      imageOf("a2"),
+    );
   });
 
   it("never gets a checkpoint taken of the empty container between crash and restore", () => {
     const between = [...all, checkpoint("empty", { minute: 9, run: 1 })];
-    expect(swappedTo(decide({ status: status(1, running, { terminated: ended(1) }) }, between))).toBe(imageOf("a2"));
+    expect(swappedTo(decide({ status: status(1, running, { terminated: ended(1) }) }, between))).toBe(
+      imageOf("a2"),
+    );
   });
 
   it("without any checkpoint starts afresh, and that is said once", () => {
@@ -107,9 +138,9 @@ describe("a container that failed", () => {
       record: { run: 1 },
       outcome: { type: "lost", error: { code: "NoCheckpoint" } },
     });
-    expect(decide({ status: status(1, running, { terminated: ended(1) }), record: record({ run: 1 }) }, []).type).toBe(
-      "nothing",
-    );
+    expect(
+      decide({ status: status(1, running, { terminated: ended(1) }), record: record({ run: 1 }) }, []).type,
+    ).toBe("nothing");
   });
 
   it("with exit code 0 starts afresh", () => {
@@ -122,8 +153,12 @@ describe("a container that failed", () => {
   });
 
   it("that will not be restarted is left alone", () => {
-    expect(decide({ status: status(0, { terminated: ended(1) }), restartPolicy: "Never" }).type).toBe("nothing");
-    expect(decide({ status: status(0, { terminated: ended(0) }), restartPolicy: "OnFailure" }).type).toBe("nothing");
+    expect(decide({ status: status(0, { terminated: ended(1) }), restartPolicy: "Never" }).type).toBe(
+      "nothing",
+    );
+    expect(decide({ status: status(0, { terminated: ended(0) }), restartPolicy: "OnFailure" }).type).toBe(
+      "nothing",
+    );
   });
 });
 
@@ -144,6 +179,15 @@ describe("a restore under way", () => {
   it("is not settled by the old container, nor by one more run that a kubelet starts from the old image", () => {
     expect(during(status(1, running)).type).toBe("nothing");
     expect(during(status(2, running), { caughtUp: false }).type).toBe("nothing");
+  });
+  it("decided while the kubelet was about to restart is not settled by the first run until it has outlived the grace period", () => {
+    const unsure = { ...underWay, restore: { ...underWay.restore!, unsure: true } };
+    const began = (time: string): State => ({ running: { startedAt: `2026-01-01T${time}Z` } }) as State;
+    expect(during(status(2, began("00:59:58")), { record: unsure }).type).toBe("nothing");
+    expect(during(status(2, began("00:59:30")), { record: unsure }).type).toBe("settle");
+    expect(during(status(3, began("00:59:58")), { record: unsure }).type).toBe("settle");
+    const waiting = status(0, { waiting: { reason: "CrashLoopBackOff" } }, { terminated: ended(1) });
+    expect(decide({ status: waiting })).toMatchObject({ record: { restore: { after: 0, unsure: true } } });
   });
   it("whose container cannot be created goes to the next candidate after its attempts", () => {
     const waiting = status(1, { waiting: { reason: "CreateContainerError" } }, { terminated: ended(1) });
@@ -187,7 +231,10 @@ describe("a restored container that crashes again", () => {
     expect(decision).toMatchObject({ poisoned: { metadata: { name: "a2" } } });
   });
   it("after a good while is not counted", () => {
-    expect(crash(3, 600, { ...restored, crashes: 2 })).toMatchObject({ type: "settle", record: { crashes: 0 } });
+    expect(crash(3, 600, { ...restored, crashes: 2 })).toMatchObject({
+      type: "settle",
+      record: { crashes: 0 },
+    });
   });
   it("goes back to its original image when no candidate is left", () => {
     const poisoned = [
@@ -233,7 +280,10 @@ describe("an obstacle", () => {
   const crashed = status(1, running, { terminated: ended(1) });
   it("leaves the pod's image untouched and is tried again", () => {
     const obstacle = () => new KcrError("ImagePullFailed", "no route");
-    expect(decide({ status: crashed, obstacle })).toMatchObject({ type: "blocked", error: { code: "ImagePullFailed" } });
+    expect(decide({ status: crashed, obstacle })).toMatchObject({
+      type: "blocked",
+      error: { code: "ImagePullFailed" },
+    });
   });
   it("that no waiting removes ends the lost tree, and says so", () => {
     const obstacle = () => new KcrError("ImagePullPolicyNever", "Never");
@@ -246,7 +296,11 @@ describe("an obstacle", () => {
 
 describe("an image that a person changes", () => {
   it("is theirs: a new tree begins", () => {
-    const decision = decide({ specImage: "registry/app:2", record: record({ run: 2, parent: "a2" }), status: status(3, running) });
+    const decision = decide({
+      specImage: "registry/app:2",
+      record: record({ run: 2, parent: "a2" }),
+      status: status(3, running),
+    });
     expect(decision).toMatchObject({ type: "settle", record: { originalImage: "registry/app:2", run: 3 } });
     expect(decision).not.toMatchObject({ record: { parent: "a2" } });
   });

@@ -20,6 +20,8 @@ export interface RestoreInput {
   lineage(run: number, parent: string | undefined): Checkpoint[];
   /** The Checkpoint whose image this is, or "unknown" for one that is gone. Undefined: an ordinary image. */
   checkpointOf(image: string): Checkpoint | "unknown" | undefined;
+  /** How long the kubelet may take to end a run of the old image: the pod's termination grace period. */
+  graceMs: number;
   /** Whether the status was made by a kubelet that had seen the pod's spec as it is now. */
   caughtUp: boolean;
   /** Why the pod cannot be given a checkpoint image on its node, if so; "unknown" while that is being found out. */
@@ -31,7 +33,14 @@ export type RestoreDecision =
   /** Only the record changes: what runs now is what counts. */
   | { type: "settle"; record: ContainerRecord; outcome: Outcome }
   /** The container gets another image, and with it a restart. */
-  | { type: "swap"; image: string; record: ContainerRecord; to?: Checkpoint; poisoned?: Checkpoint; why: KcrError | undefined }
+  | {
+      type: "swap";
+      image: string;
+      record: ContainerRecord;
+      to?: Checkpoint;
+      poisoned?: Checkpoint;
+      why: KcrError | undefined;
+    }
   /** A restore is wanted and cannot be: the pod stays as it is. */
   | { type: "blocked"; error: KcrError; againMs: number };
 
@@ -52,7 +61,13 @@ const OBSTACLE_PATIENCE_MS = 300 * SECOND;
 const LOOK_AGAIN_MS = 5 * SECOND;
 const MOMENT_MS = 5 * SECOND;
 
-const PULL_ERRORS = new Set(["ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ErrImageNeverPull", "InvalidImageName"]);
+const PULL_ERRORS = new Set([
+  "ErrImagePull",
+  "ImagePullBackOff",
+  "RegistryUnavailable",
+  "ErrImageNeverPull",
+  "InvalidImageName",
+]);
 const CREATE_ERRORS = new Set(["CreateContainerError", "CreateContainerConfigError", "RunContainerError"]);
 /** Obstacles that nothing but a change of the pod removes. */
 const PERMANENT: ReadonlySet<ErrorCode> = new Set(["ImagePullPolicyNever", "StrategyUnavailable"]);
@@ -99,8 +114,7 @@ export function decideRestore(input: RestoreInput, now: Date): RestoreDecision {
   const underWay = record.restore;
 
   if (underWay !== undefined && underWay.image === specImage) {
-    // A restored container's status names the base image, so the image cannot tell; the generation can.
-    const arrived = status.restartCount > underWay.after && input.caughtUp;
+    const arrived = hasArrived(input, underWay, now);
     const settled: ContainerRecord = {
       originalImage: record.originalImage,
       run: status.restartCount,
@@ -109,7 +123,9 @@ export function decideRestore(input: RestoreInput, now: Date): RestoreDecision {
     };
     if (arrived && status.state?.running !== undefined) {
       const outcome: Outcome =
-        underWay.checkpoint === undefined ? { type: "fresh" } : { type: "restored", checkpoint: underWay.checkpoint };
+        underWay.checkpoint === undefined
+          ? { type: "fresh" }
+          : { type: "restored", checkpoint: underWay.checkpoint };
       return { type: "settle", record: settled, outcome };
     }
     const waiting = status.state?.waiting?.reason ?? "";
@@ -126,7 +142,9 @@ export function decideRestore(input: RestoreInput, now: Date): RestoreDecision {
       const last: ContainerRecord = { ...settled, run: record.run, crashes: attempts };
       return afterFailure(input, last, failed, now);
     }
-    if (!arrived || endOf(status, status.restartCount) === undefined) return { type: "nothing", againMs: LOOK_AGAIN_MS };
+    if (!arrived || endOf(status, status.restartCount) === undefined) {
+      return { type: "nothing", againMs: LOOK_AGAIN_MS };
+    }
     record = settled;
   } else if (specImage !== record.originalImage && standing === undefined) {
     // Somebody gave the container another image: what it runs from now on is theirs.
@@ -146,7 +164,8 @@ export function decideRestore(input: RestoreInput, now: Date): RestoreDecision {
   // image, and that run could be taken for the restored one. It soon runs, or waits in its back-off.
   if (end === undefined || status.state?.terminated !== undefined) return { type: "nothing" };
   const clean = isClean(end, record);
-  if (input.restartPolicy === "Never" || (clean && input.restartPolicy === "OnFailure")) return { type: "nothing" };
+  if (input.restartPolicy === "Never" || (clean && input.restartPolicy === "OnFailure"))
+    return { type: "nothing" };
   if (clean || !input.wanted) {
     if (standing !== undefined) return toOriginal(record, status, now, undefined);
     return freshOnceRunning(record, status, { type: "fresh" });
@@ -161,6 +180,23 @@ export function decideRestore(input: RestoreInput, now: Date): RestoreDecision {
   return afterFailure(input, { ...record, crashes }, failed, now);
 }
 
+/**
+ * Whether the container's newest run is of the image under way. A restored container's status names its base
+ * image, so the image cannot tell: the run's number and the generation that the kubelet has seen do. Where that
+ * number is unsure, a run of the old image would have been ended within the grace period.
+ */
+function hasArrived(
+  { status, caughtUp, graceMs }: RestoreInput,
+  { after, unsure = false }: NonNullable<ContainerRecord["restore"]>,
+  now: Date,
+): boolean {
+  if (!caughtUp) return false;
+  const runs = status.restartCount - after;
+  if (!unsure || runs !== 1) return runs > 0;
+  const began = status.state?.running?.startedAt;
+  return began !== undefined && now.getTime() - Date.parse(String(began)) > graceMs + LOOK_AGAIN_MS;
+}
+
 /** A container failed: the next candidate, or the original image. `poisoned` is not tried again. */
 function afterFailure(
   input: RestoreInput,
@@ -171,13 +207,18 @@ function afterFailure(
   const { status, specImage } = input;
   const standing = input.checkpointOf(specImage);
   const lineage = input.lineage(record.run, record.parent);
-  const next = lineage.find((c) => c !== poisoned && isGood(c) && !isPoisoned(c) && c.status?.runtimeImage !== undefined);
+  const next = lineage.find(
+    (c) => c !== poisoned && isGood(c) && !isPoisoned(c) && c.status?.runtimeImage !== undefined,
+  );
 
   if (next === undefined) {
     const error =
       lineage.length === 0
         ? new KcrError("NoCheckpoint", "the container failed and no checkpoint of it exists")
-        : new KcrError("RestoreFailed", `none of ${lineage.length} checkpoints of the container can be restored`);
+        : new KcrError(
+            "RestoreFailed",
+            `none of ${lineage.length} checkpoints of the container can be restored`,
+          );
     if (standing !== undefined) {
       if (input.fallback === "Fail") return { type: "blocked", error, againMs: 60 * SECOND };
       return { ...toOriginal(record, status, now, error), ...(poisoned === undefined ? {} : { poisoned }) };
@@ -197,7 +238,7 @@ function afterFailure(
   }
 
   const obstacle = input.obstacle();
-  if (obstacle === "unknown") return { type: "nothing", againMs: SECOND };
+  if (obstacle === "unknown") return { type: "nothing", againMs: 250 };
   if (obstacle !== undefined) {
     const began = status.state?.running?.startedAt;
     const waited = began === undefined ? 0 : now.getTime() - Date.parse(String(began));
@@ -217,12 +258,17 @@ function afterFailure(
       restore: {
         checkpoint: next.metadata.name,
         image,
-        after: status.restartCount,
-        startedTime: now.toISOString(),
+        ...startOf(status, now),
       },
     },
   };
 }
+
+const startOf = (status: ContainerStatus, now: Date) => ({
+  after: status.restartCount,
+  startedTime: now.toISOString(),
+  ...(status.state?.running === undefined ? { unsure: true } : {}),
+});
 
 /**
  * Whether the program ended of its own will. A restored run that ended within moments may as well have been
@@ -245,12 +291,16 @@ function toOriginal(
   why: KcrError | undefined,
 ): Extract<RestoreDecision, { type: "swap" }> {
   const image = record.originalImage;
-  const restore = { image, after: status.restartCount, startedTime: now.toISOString() };
+  const restore = { image, ...startOf(status, now) };
   return { type: "swap", image, record: { ...record, restore }, why };
 }
 
 /** The original image stands in the spec: what it starts is a new tree, once it runs. */
-function freshOnceRunning(record: ContainerRecord, status: ContainerStatus, outcome: Outcome): RestoreDecision {
+function freshOnceRunning(
+  record: ContainerRecord,
+  status: ContainerStatus,
+  outcome: Outcome,
+): RestoreDecision {
   if (status.state?.running === undefined) return { type: "nothing" };
   return {
     type: "settle",

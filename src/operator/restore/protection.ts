@@ -1,6 +1,6 @@
-import { restorePolicy } from "../../api/schedule.ts";
-import type { CheckpointSchedule } from "../../api/schedule.ts";
 import { defaultContainer } from "../../api/pod.ts";
+import type { CheckpointSchedule } from "../../api/schedule.ts";
+import { restorePolicy } from "../../api/schedule.ts";
 import type { Pod } from "../../kube/resources.ts";
 import { matches } from "../schedule/targets.ts";
 

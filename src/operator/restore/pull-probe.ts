@@ -3,14 +3,15 @@ import { KcrError } from "../../api/errors.ts";
 import { pullAddress } from "../../api/settings.ts";
 import { isAlreadyExists } from "../../kube/errors.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
+import { delay } from "../../kube/signals.ts";
+import { absent } from "../../kube/write.ts";
 import { digestOf } from "../../oci/digest.ts";
 import { descriptorOf, encodeConfig, encodeManifest, MEDIA_TYPE } from "../../oci/manifest.ts";
 import { pushDocument } from "../../oci/push.ts";
 import type { RegistryClient } from "../../oci/registry.ts";
 import type { Context } from "../context.ts";
-import { absent } from "../../kube/write.ts";
 
-/** Result of one node, and until when it is believed. */
+/** Result of one node, and until when it is believed without being looked at again. */
 interface Result {
   error?: KcrError;
   until: number;
@@ -19,6 +20,7 @@ interface Result {
 const GOOD_MS = 600_000;
 const BAD_MS = 10_000;
 const PATIENCE_MS = 60_000;
+const LOOK_MS = 250;
 
 export const PROBE_LABEL = "kcr.io/pull-probe";
 
@@ -27,46 +29,70 @@ export const PROBE_LABEL = "kcr.io/pull-probe";
  * changed: a pod of kcr's own namespace, bound to that node, names a tiny image of kcr's own that has nothing
  * to run. It is pulled or it is not; no process is ever started.
  *
- * Guarantees: one probe pod per node, deleted when it has answered.
+ * Guarantees: one probe pod per node, deleted when it has answered. A node that could pull is believed to while
+ * it is being asked again.
  * Caveats: registries that need each pod's own pull secret are answered for kcr's (registry.pullSecrets).
  */
 export class PullProbe {
   readonly #context: Context;
   readonly #results = new Map<string, Result>();
+  readonly #underWay = new Set<string>();
   #image: Promise<string> | undefined;
 
   constructor(context: Context) {
     this.#context = context;
   }
 
-  /** Undefined: the node can pull. "unknown": being found out, ask again in a second. */
-  async check(node: string): Promise<KcrError | "unknown" | undefined> {
-    const { client, namespace, now } = this.#context;
+  /** Undefined: the node can pull. "unknown": being found out, ask again soon. */
+  check(node: string): KcrError | "unknown" | undefined {
+    const { now, log } = this.#context;
     const known = this.#results.get(node);
-    if (known !== undefined && known.until > now().getTime()) return known.error;
-
-    const ref: ObjectName = { namespace, name: `kcr-pull-probe-${hash(node)}` };
-    const pod = await client.get(pods, ref).catch(absent);
-    if (pod === undefined) {
-      const image = await this.#probeImage();
-      if (image instanceof KcrError) return this.#keep(node, image);
-      await client.create(pods, this.#pod(ref, node, image)).catch((error: unknown) => {
-        if (!isAlreadyExists(error)) throw error;
-      });
-      return "unknown";
+    const fresh = known !== undefined && known.until > now().getTime();
+    if (!fresh && !this.#underWay.has(node)) {
+      this.#underWay.add(node);
+      this.#probe(node)
+        .then(
+          (error) =>
+            this.#results.set(node, {
+              error,
+              until: now().getTime() + (error === undefined ? GOOD_MS : BAD_MS),
+            }),
+          (error: unknown) => log.warn({ err: error, node }, "the pull probe could not be made"),
+        )
+        .finally(() => this.#underWay.delete(node));
     }
-    const answer = answerOf(pod, now());
-    if (answer === "unknown") return "unknown";
-    if (pod.metadata.deletionTimestamp === undefined) {
-      await client.delete(pods, ref, { gracePeriodSeconds: 0, preconditions: { uid: pod.metadata.uid } }).catch(absent);
-    }
-    return this.#keep(node, answer);
+    if (known === undefined || (known.error !== undefined && !fresh)) return "unknown";
+    return known.error;
   }
 
-  #keep(node: string, error: KcrError | undefined): KcrError | undefined {
-    const until = this.#context.now().getTime() + (error === undefined ? GOOD_MS : BAD_MS);
-    this.#results.set(node, { error, until });
-    return error;
+  async #probe(node: string): Promise<KcrError | undefined> {
+    const { client, namespace, now } = this.#context;
+    const image = await this.#probeImage();
+    if (image instanceof KcrError) return image;
+    const ref: ObjectName = { namespace, name: `kcr-pull-probe-${hash(node)}` };
+    const remove = async (): Promise<void> => {
+      await client.delete(pods, ref, { gracePeriodSeconds: 0 }).catch(absent);
+    };
+    // One left behind by a leader that was killed answers a question of then.
+    await remove();
+    const deadline = now().getTime() + PATIENCE_MS;
+    for (let made = false; ; await delay(LOOK_MS)) {
+      if (!made) {
+        made = await client.create(pods, this.#pod(ref, node, image)).then(
+          () => true,
+          (error: unknown) => {
+            if (!isAlreadyExists(error)) throw error;
+            return false;
+          },
+        );
+      }
+      const pod = made ? await client.get(pods, ref) : undefined;
+      const answer = pod === undefined ? "unknown" : answerOf(pod);
+      if (answer === "unknown" && now().getTime() < deadline) continue;
+      await remove();
+      if (answer !== "unknown") return answer;
+      return new KcrError("ImagePullFailed", `node ${node} did not answer the pull probe`);
+    }
   }
 
   /** Pushes the probe's image, once per process, and gives the reference by which nodes pull it. */
@@ -81,7 +107,9 @@ export class PullProbe {
       return await this.#image;
     } catch (cause) {
       this.#image = undefined;
-      return new KcrError("RegistryUnreachable", `the registry ${settings.registry.push} took no image`, { cause });
+      return new KcrError("RegistryUnreachable", `the registry ${settings.registry.push} took no image`, {
+        cause,
+      });
     }
   }
 
@@ -119,7 +147,7 @@ export class PullProbe {
 }
 
 /** What the probe pod's status says: an image that was pulled and has nothing to run cannot be created. */
-export function answerOf(pod: Pod, now: Date): KcrError | "unknown" | undefined {
+export function answerOf(pod: Pod): KcrError | "unknown" | undefined {
   const state = pod.status?.containerStatuses?.[0]?.state;
   const reason = state?.waiting?.reason;
   if (state?.terminated !== undefined || state?.running !== undefined) return undefined;
@@ -135,12 +163,8 @@ export function answerOf(pod: Pod, now: Date): KcrError | "unknown" | undefined 
         "ImagePullFailed",
         `node ${pod.spec?.nodeName} cannot pull ${pod.spec?.containers[0]?.image}: ${state?.waiting?.message ?? reason}`,
       );
-    default: {
-      const age = now.getTime() - Date.parse(pod.metadata.creationTimestamp ?? now.toISOString());
-      return age > PATIENCE_MS
-        ? new KcrError("ImagePullFailed", `node ${pod.spec?.nodeName} did not answer the pull probe`)
-        : "unknown";
-    }
+    default:
+      return "unknown";
   }
 }
 

@@ -17,10 +17,13 @@ export function imageRestore(runtimeVersion: string): ImageRestore {
   if (match === null) return { type: "no", why: `runtime "${runtimeVersion}" is not known` };
   const [, name, ...numbers] = match;
   const [major = 0, minor = 0, patch = 0] = numbers.map(Number);
-  if (name === "cri-o") return { type: "if-configured", setting: "[crio.checkpoint_restore] container_level_enabled" };
+  if (name === "cri-o")
+    return { type: "if-configured", setting: "[crio.checkpoint_restore] container_level_enabled" };
   if (name !== "containerd") return { type: "no", why: `runtime ${name} is not known to restore` };
-  if (major < 2 || (major === 2 && minor === 0)) return { type: "no", why: "containerd restores from 2.1 on" };
-  if (major > 2 || minor >= 4) return { type: "no", why: "containerd 2.4 and later no longer restore from an image" };
+  if (major < 2 || (major === 2 && minor === 0))
+    return { type: "no", why: "containerd restores from 2.1 on" };
+  if (major > 2 || minor >= 4)
+    return { type: "no", why: "containerd 2.4 and later no longer restore from an image" };
   const gated = (minor === 2 && patch >= 7) || (minor === 3 && patch >= 4);
   return gated
     ? { type: "if-configured", setting: "enable_experimental_restore_via_create = true" }
@@ -33,7 +36,10 @@ export function strategyObstacle(
   node: Node | undefined,
 ): KcrError | undefined {
   if (strategy === "Runtime") {
-    return new KcrError("StrategyUnavailable", "strategy Runtime needs the runtime handler kcr on the pod's node");
+    return new KcrError(
+      "StrategyUnavailable",
+      "strategy Runtime needs the runtime handler kcr on the pod's node",
+    );
   }
   const version = node?.status?.nodeInfo?.containerRuntimeVersion ?? "";
   const able = imageRestore(version);

@@ -7,8 +7,8 @@ import type { CheckpointRequest } from "../../api/request.ts";
 import type { CheckpointSchedule, ScheduleStatus } from "../../api/schedule.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import type { ObjectName } from "../../kube/resources.ts";
-import { BY_NAMESPACE, BY_SCHEDULE, type Context } from "../context.ts";
 import { writeStatus } from "../../kube/write.ts";
+import { BY_NAMESPACE, BY_SCHEDULE, type Context } from "../context.ts";
 import { decideSchedule } from "./decide.ts";
 import { ensureRequest } from "./requests.ts";
 import { type Target, targetsOf } from "./targets.ts";
@@ -63,14 +63,23 @@ export function scheduleController(context: Context): Controller {
     if (decision.run !== undefined) {
       for (const target of targets) {
         if (spec.concurrencyPolicy !== "Allow" && isBusy(target)) {
-          log.info({ schedule: `${namespace}/${name}`, pod: target.pod.metadata.name }, "slot skipped: last request has not ended");
+          log.info(
+            { schedule: `${namespace}/${name}`, pod: target.pod.metadata.name },
+            "slot skipped: last request has not ended",
+          );
           continue;
         }
         await ensureRequest(client, schedule, target, decision.run);
       }
       if (targets.length === 0) {
         const none = new KcrError("NoMatchingPods", "no running pod matches the selector");
-        recorder.record({ regarding: schedule, type: "Warning", reason: none.code, action: "Schedule", note: none.advice });
+        recorder.record({
+          regarding: schedule,
+          type: "Warning",
+          reason: none.code,
+          action: "Schedule",
+          note: none.advice,
+        });
       }
     }
     if (decision.skipped !== undefined && spec.suspend !== true) {
@@ -85,7 +94,11 @@ export function scheduleController(context: Context): Controller {
 
     const ready =
       targets.length === 0
-        ? { status: "False" as const, reason: "NoMatchingPods", message: "no running pod matches the selector" }
+        ? {
+            status: "False" as const,
+            reason: "NoMatchingPods",
+            message: "no running pod matches the selector",
+          }
         : spec.suspend === true
           ? { status: "True" as const, reason: "Suspended", message: "no new checkpoints while suspended" }
           : { status: "True" as const, reason: "Scheduled", message: "checkpoints are taken as scheduled" };
@@ -107,7 +120,10 @@ export function scheduleController(context: Context): Controller {
     caches.requests
       .byIndex(BY_NAMESPACE, pod.metadata.namespace ?? "")
       .some(
-        (r) => r.spec.podReference.name === pod.metadata.name && r.spec.containerName === container && !isTerminal(r),
+        (r) =>
+          r.spec.podReference.name === pod.metadata.name &&
+          r.spec.containerName === container &&
+          !isTerminal(r),
       );
 
   /** How the newest ended request of the schedule ended. */
@@ -141,17 +157,17 @@ export function scheduleController(context: Context): Controller {
       changesOf(caches.schedules),
       changesOf(caches.checkpoints, scheduleOf),
       changesOf(caches.requests, (request) => {
-          const ref = request.spec.checkpointScheduleRef;
-          return ref === undefined || !isTerminal(request)
-            ? []
-            : [{ namespace: request.metadata.namespace, name: ref.name }];
+        const ref = request.spec.checkpointScheduleRef;
+        return ref === undefined || !isTerminal(request)
+          ? []
+          : [{ namespace: request.metadata.namespace, name: ref.name }];
       }),
       changesOf(caches.pods, (pod, previous) => {
-          // Only what may change which pods match; not every heartbeat of every pod.
-          if (previous !== undefined && previous.status?.phase === pod.status?.phase) return [];
-          return caches.schedules
-            .byIndex(BY_NAMESPACE, pod.metadata.namespace ?? "")
-            .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name }));
+        // Only what may change which pods match; not every heartbeat of every pod.
+        if (previous !== undefined && previous.status?.phase === pod.status?.phase) return [];
+        return caches.schedules
+          .byIndex(BY_NAMESPACE, pod.metadata.namespace ?? "")
+          .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name }));
       }),
     ],
   });

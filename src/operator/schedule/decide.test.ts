@@ -9,7 +9,10 @@ const at = (time: string) => new Date(`2026-01-01T${time}Z`);
 
 describe("a schedule", () => {
   it("has nothing due before its first slot", () => {
-    expect(decideSchedule(base, at("00:04:59"))).toEqual({ nextRunTime: at("00:05:00"), lastRunTime: undefined });
+    expect(decideSchedule(base, at("00:04:59"))).toEqual({
+      nextRunTime: at("00:05:00"),
+      lastRunTime: undefined,
+    });
   });
   it("runs a slot once, however often it is looked at", () => {
     const first = decideSchedule(base, at("00:05:00"));
@@ -17,7 +20,10 @@ describe("a schedule", () => {
     expect(decideSchedule({ ...base, lastRunTime: first.lastRunTime }, at("00:05:01")).run).toBeUndefined();
   });
   it("catches up at most one missed slot", () => {
-    expect(decideSchedule(base, at("03:02:00"))).toMatchObject({ run: at("03:00:00"), nextRunTime: at("03:05:00") });
+    expect(decideSchedule(base, at("03:02:00"))).toMatchObject({
+      run: at("03:00:00"),
+      nextRunTime: at("03:05:00"),
+    });
   });
   it("skips a slot that is later than the starting deadline", () => {
     const decision = decideSchedule({ ...base, startingDeadlineSeconds: 60 }, at("00:07:00"));
@@ -60,9 +66,13 @@ describe("a selector", () => {
   it("with matchExpressions is not ignored", () => {
     const only = (operator: "In" | "NotIn" | "Exists" | "DoesNotExist", values?: string[]) =>
       matches({ matchExpressions: [{ key: "tier", operator, values }] }, { tier: "db" });
-    expect([only("In", ["db"]), only("In", ["web"]), only("NotIn", ["db"]), only("Exists"), only("DoesNotExist")]).toEqual(
-      [true, false, false, true, false],
-    );
+    expect([
+      only("In", ["db"]),
+      only("In", ["web"]),
+      only("NotIn", ["db"]),
+      only("Exists"),
+      only("DoesNotExist"),
+    ]).toEqual([true, false, false, true, false]);
   });
 });
 
@@ -78,12 +88,15 @@ describe("the targets of a slot", () => {
     expect(targets.map((t) => [t.pod.metadata.name, t.container])).toEqual([["b", "app"]]);
   });
   it("are each named container, and the annotated default one otherwise", () => {
-    const one = pod("a", { app: "web" }, { annotations: { "kubectl.kubernetes.io/default-container": "side" } });
+    const one = pod(
+      "a",
+      { app: "web" },
+      { annotations: { "kubectl.kubernetes.io/default-container": "side" } },
+    );
     const selector = { matchLabels: { app: "web" } };
     expect(targetsOf({ selector }, [one]).map((t) => t.container)).toEqual(["side"]);
-    expect(targetsOf({ selector, containers: ["app", "side", "none"] }, [one]).map((t) => t.container)).toEqual([
-      "app",
-      "side",
-    ]);
+    expect(
+      targetsOf({ selector, containers: ["app", "side", "none"] }, [one]).map((t) => t.container),
+    ).toEqual(["app", "side"]);
   });
 });

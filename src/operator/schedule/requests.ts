@@ -66,7 +66,10 @@ export async function ensureRequest(
   target: Target,
   at: Date,
 ): Promise<void> {
-  for (const distinctFor of [undefined, `${schedule.metadata.uid}/${target.pod.metadata.uid}/${target.container}`]) {
+  for (const distinctFor of [
+    undefined,
+    `${schedule.metadata.uid}/${target.pod.metadata.uid}/${target.container}`,
+  ]) {
     const wanted = requestFor(schedule, target, at, distinctFor);
     try {
       await client.create(requests, wanted);

@@ -8,8 +8,8 @@ import { Controller, changesOf, done, type Outcome } from "../../kube/controller
 import { isAlreadyExists } from "../../kube/errors.ts";
 import { controllerOf, ownerReference } from "../../kube/owner.ts";
 import type { ObjectName, Resource } from "../../kube/resources.ts";
-import type { Context } from "../context.ts";
 import { absent } from "../../kube/write.ts";
+import type { Context } from "../context.ts";
 import { decideWorkload } from "./decide.ts";
 import type { WorkloadObject } from "./kinds.ts";
 
@@ -118,11 +118,11 @@ export function workloadController(
     sources: [
       changesOf(workloads),
       changesOf(caches.schedules, (schedule) => {
-          const owner = controllerOf(schedule);
-          return owner?.kind === resource.kind
-            ? [{ namespace: schedule.metadata.namespace, name: owner.name }]
-            : // A schedule of a workload's name that is gone frees the name.
-              [{ namespace: schedule.metadata.namespace, name: schedule.metadata.name }];
+        const owner = controllerOf(schedule);
+        return owner?.kind === resource.kind
+          ? [{ namespace: schedule.metadata.namespace, name: owner.name }]
+          : // A schedule of a workload's name that is gone frees the name.
+            [{ namespace: schedule.metadata.namespace, name: schedule.metadata.name }];
       }),
     ],
   });

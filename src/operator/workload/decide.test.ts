@@ -1,7 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { decideWorkload } from "./decide.ts";
 
-const workload = { uid: "me", deleting: false, expression: "@hourly", selector: { matchLabels: { app: "web" } } };
+const workload = {
+  uid: "me",
+  deleting: false,
+  expression: "@hourly",
+  selector: { matchLabels: { app: "web" } },
+};
 
 describe("a workload", () => {
   it("with the annotation gets its schedule", () => {
@@ -10,10 +15,14 @@ describe("a workload", () => {
   it("never takes over a person's own schedule of its name", () => {
     expect(decideWorkload(workload, { deleting: false })).toEqual({ type: "taken" });
     expect(decideWorkload(workload, { ownerUID: "other", deleting: false })).toEqual({ type: "taken" });
-    expect(decideWorkload({ ...workload, expression: undefined }, { deleting: false })).toEqual({ type: "nothing" });
+    expect(decideWorkload({ ...workload, expression: undefined }, { deleting: false })).toEqual({
+      type: "nothing",
+    });
   });
   it("whose annotation is gone removes the schedule that it owns", () => {
-    expect(decideWorkload({ ...workload, expression: undefined }, { ownerUID: "me", deleting: false })).toEqual({
+    expect(
+      decideWorkload({ ...workload, expression: undefined }, { ownerUID: "me", deleting: false }),
+    ).toEqual({
       type: "remove",
     });
   });
