@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type CgroupLayout, createCgroup } from "./cgroups.ts";
+import { type CgroupLayout, createCgroup, removeCgroup } from "./cgroups.ts";
 import type { Files } from "./config.ts";
 import { inNetns, isInNetns, netnsProcesses, pathExists } from "./netns.ts";
 import { netnsPath } from "./network.ts";
@@ -37,6 +37,7 @@ export function nodeCgroup(cluster: string, node: string): string {
   return `kcr/${cluster}/${node}`;
 }
 
+const systemCgroup = (cluster: string, node: string) => `${nodeCgroup(cluster, node)}/system`;
 const pidFile = (cluster: string, node: string) => runDir(cluster, `${node}.pid`);
 const bootedFile = (cluster: string, node: string) => runDir(cluster, `${node}.booted`);
 
@@ -67,7 +68,7 @@ export async function ensureNode(
   await endProcesses(netnsPath(cluster, node));
 
   const dir = nodeDir(cluster, node);
-  const group = `${nodeCgroup(cluster, node)}/system`;
+  const group = systemCgroup(cluster, node);
   for (const name of ["upper", "work", "root", "data", "log"])
     await mkdir(join(dir, name), { recursive: true });
   await rm(join(dir, "files"), { recursive: true, force: true });
@@ -94,15 +95,22 @@ export async function ensureNode(
     join(dir, "cgroups"),
     table(cgroups.hierarchies.map(({ path, type, options }) => [path, type, group, options])),
   );
-  await createCgroup(cgroups, group);
-  await boot(cluster, node, signal);
+  await boot(cluster, node, cgroups, signal);
   await writeFile(bootedFile(cluster, node), version);
 }
 
 /** Boots a node as it was last prepared by `ensureNode`. */
-async function boot(cluster: string, node: string, signal: AbortSignal | undefined): Promise<void> {
+async function boot(
+  cluster: string,
+  node: string,
+  cgroups: CgroupLayout,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const dir = nodeDir(cluster, node);
   await rm(pidFile(cluster, node), { force: true });
+  // No group outlives a machine's reboot; the kubelet waits long for the containers of those that did.
+  await removeCgroup(cgroups, nodeCgroup(cluster, node));
+  await createCgroup(cgroups, systemCgroup(cluster, node));
   const logFile = join(dir, "boot.log");
   const log = openSync(logFile, "w");
   const command = inNetns(netnsPath(cluster, node), [
@@ -154,8 +162,7 @@ export async function startNode(
   if (!(await pathExists(bootedFile(cluster, node))))
     throw new Error(`${node} of cluster ${cluster} was never up`);
   await endProcesses(netnsPath(cluster, node));
-  await createCgroup(cgroups, `${nodeCgroup(cluster, node)}/system`);
-  await boot(cluster, node, signal);
+  await boot(cluster, node, cgroups, signal);
 }
 
 /** Ends a node: gracefully (the kubelet first, then SIGTERM to all), or as if its power went. */
