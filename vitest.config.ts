@@ -3,7 +3,8 @@ import { defineConfig } from "vitest/config";
 /**
  * unit: beside the code, no process but this one.
  * integration: a real API server and etcd (and registry), started by the suite's set-up.
- * e2e: the local cluster, brought up once by the suite's set-up.
+ * e2e: the local cluster, brought up once by the suite's set-up; files side by side, a namespace each.
+ * disruptive: the same cluster, one file after another: they take parts of it down and leave it whole.
  */
 export default defineConfig({
   test: {
@@ -27,10 +28,21 @@ export default defineConfig({
       {
         test: {
           name: "e2e",
-          include: ["test/e2e/**/*.test.ts"],
+          include: ["test/e2e/*.test.ts"],
           globalSetup: ["test/e2e/setup.ts"],
           testTimeout: 300_000,
           hookTimeout: 300_000,
+          maxWorkers: 4,
+        },
+      },
+      {
+        test: {
+          name: "disruptive",
+          include: ["test/e2e/disruptive/*.test.ts"],
+          globalSetup: ["test/e2e/setup.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
         },
       },
     ],

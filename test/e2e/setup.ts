@@ -13,7 +13,7 @@ declare module "vitest" {
   }
 }
 
-const name = "kcr-test";
+const name = process.env["KCR_TEST_CLUSTER"] ?? "kcr-test";
 
 /**
  * Brings one cluster with kcr in it up for all end-to-end tests, and takes it down at the end unless

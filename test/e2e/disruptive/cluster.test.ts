@@ -1,8 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { afterAll, describe, expect, inject, test } from "vitest";
-import { attach, type Cluster, clusters, down, up } from "../../cluster/cluster.ts";
-import { run } from "../../cluster/run.ts";
-import { waitFor } from "../support/wait-for.ts";
+import { attach, type Cluster, clusters, down, up } from "../../../cluster/cluster.ts";
+import { run } from "../../../cluster/run.ts";
+import { waitFor } from "../../support/wait-for.ts";
 
 /** What a cluster may leave on a machine, counted so that two moments can be compared. */
 interface Traces {
