@@ -35,6 +35,22 @@ describe("opening a checkpoint", () => {
     expect(archive.isWhole).toBe(true);
   });
 
+  test("knows a container that was itself restored by its label, and what it was restored from", async () => {
+    const status = {
+      metadata: { name: "redis", attempt: 1 },
+      labels: { "io.kubernetes.container.name": "redis" },
+      annotations: { restored: "true", checkpointImage: "r.example/kcr/a@sha256:1" },
+    };
+    await using archive = await opened({
+      containerName: "not-its-name",
+      more: [{ name: "status.dump", content: JSON.stringify(status) }],
+    });
+    expect(archive.identity.containerName).toBe("redis");
+    expect(archive.restoredFrom).toBe("r.example/kcr/a@sha256:1");
+    await using started = await opened();
+    expect(started.restoredFrom).toBeUndefined();
+  });
+
   test("knows a Podman container, which has no pod", async () => {
     await using archive = await opened({ engine: "podman", containerName: "web" });
     expect(archive.identity).toEqual({ containerId: "c".repeat(64), containerName: "web" });

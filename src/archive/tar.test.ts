@@ -93,6 +93,11 @@ describe("reading a tar", () => {
     await expect(open(await make())).rejects.toMatchObject({ code: "truncated" });
   });
 
+  test("says how much is missing", async () => {
+    const cut = (await makeTar([{ name: "a", content: "x".repeat(2000) }])).subarray(0, 1500);
+    await expect(open(cut)).rejects.toThrow("1012 bytes of the entry at byte 0 are missing");
+  });
+
   test.each([
     ["not a tar", async () => Buffer.from("{}".repeat(600))],
     [

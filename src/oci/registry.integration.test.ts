@@ -251,7 +251,7 @@ describe.skipIf(whyNot)("against a registry", () => {
     test("what is no certificate is refused at once", () => {
       expect(() =>
         client({ address: "a", ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----" }),
-      ).toThrow();
+      ).toThrow(RegistryError);
     });
   });
 
@@ -523,6 +523,13 @@ describe("answers of other registries", () => {
       code: "unreachable",
       status: 429,
     });
+  });
+
+  test("a proxy that has lost its registry does not make manifests pass for gone", async () => {
+    const { address } = await serving((_request, response) => response.writeHead(404).end("no backend"));
+    const to = client({ address });
+    await expect(to.ping()).rejects.toMatchObject({ code: "protocol" });
+    await expect(to.deleteManifest("a", digestOf(""))).rejects.toMatchObject({ code: "protocol" });
   });
 
   test("a manifest without end is not read to it", async () => {

@@ -1,6 +1,7 @@
 import { createHash, X509Certificate } from "node:crypto";
 import type { Credentials } from "./credentials.ts";
 import { type Digest, digestOf, isDigest } from "./digest.ts";
+import { RegistryError } from "./errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "./http.ts";
 import { type Descriptor, type Document, MEDIA_TYPE } from "./manifest.ts";
 import { assertRegistry, assertRepository, assertTag } from "./reference.ts";
@@ -36,7 +37,7 @@ interface Common {
  *
  * Guarantees: what is returned was checked against its digest; requests are tried again with growing pauses while
  * the registry cannot answer, within the limits.
- * Errors: `RegistryError` from every method, `ImageNameError` for a repository or tag that cannot be, the signal's
+ * Errors: `RegistryError` from every method and the constructor (a CA that is none), `ImageNameError` for a repository or tag that cannot be, the signal's
  * reason when aborted.
  */
 export class RegistryClient {
@@ -46,8 +47,7 @@ export class RegistryClient {
   constructor(options: RegistryOptions) {
     const { address, plainHttp = false, ca, credentials, userAgent = "kcr", limits } = options;
     assertRegistry(address);
-    // OpenSSL passes over what it cannot read; better to say so than to trust nothing silently.
-    if (ca !== undefined) new X509Certificate(ca);
+    if (ca !== undefined) assertCertificate(ca, address);
     this.address = address;
     this.#session = new Session({
       address,
@@ -61,15 +61,20 @@ export class RegistryClient {
 
   /** Whether this is a registry, and lets us in. */
   async ping({ signal }: Common = {}): Promise<void> {
+    const doing = "looking whether this is a registry";
     const { response } = await this.#session.call({
-      doing: "looking whether this is a registry",
+      doing,
       method: "GET",
       to: "",
       scope: [],
-      expect: [200],
+      expect: [200, 404],
       signal,
     });
     await response.discard();
+    if (response.status === 404) {
+      const what = `${doing}: it is none (404); check the address, and the proxy before it`;
+      throw this.#session.error("protocol", what, {});
+    }
   }
 
   /** A blob's size in bytes; undefined when the repository does not have it. */
@@ -262,7 +267,10 @@ export class RegistryClient {
       signal,
     });
     await response.discard();
-    return response.status !== 404;
+    if (response.status !== 404) return true;
+    // A proxy that has lost its registry answers 404 to everything; that must not pass for "gone".
+    await this.ping({ signal });
+    return false;
   }
 
   /** All tags of a repository; none when there is no such repository. */
@@ -344,6 +352,15 @@ export class RegistryClient {
   #size(header: string | undefined, doing: string, repository: string): number {
     if (/^[0-9]{1,15}$/.test(header ?? "")) return Number(header);
     throw this.#session.error("protocol", `${doing}: no size in the answer`, { repository });
+  }
+}
+
+/** OpenSSL passes over what it cannot read; better to say so than to trust nothing silently. */
+function assertCertificate(pem: string, registry: string): void {
+  try {
+    new X509Certificate(pem);
+  } catch (cause) {
+    throw new RegistryError("tls", "the CA that is given for it is no PEM certificate", { registry, cause });
   }
 }
 

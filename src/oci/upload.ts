@@ -59,35 +59,44 @@ export async function uploadBlob(session: Session, options: UploadOptions): Prom
   let furthest = 0;
   let sentBytes = 0;
 
-  for (;;) {
-    try {
-      if (place && unsure) {
-        if (hashed.position === source.size && (await isStored(hashed.digest()))) break;
-        place = await ask(place);
-        resumed = place !== undefined;
-        if (place && place.offset > furthest + HEADWAY_BYTES) {
-          furthest = place.offset;
-          retries.reset();
+  try {
+    return { digest: await finish(), size: source.size, sentBytes };
+  } catch (error) {
+    if (place) await forget(place);
+    throw error;
+  }
+
+  async function finish(): Promise<Digest> {
+    for (;;) {
+      try {
+        if (place && unsure) {
+          if (hashed.position === source.size && (await isStored(hashed.digest())))
+            return checked(hashed.digest());
+          place = await ask(place);
+          resumed = place !== undefined;
+          if (place && place.offset > furthest + HEADWAY_BYTES) {
+            furthest = place.offset;
+            retries.reset();
+          }
         }
+        unsure = false;
+        place ??= await begin();
+        if (place.offset < source.size) place = await send(place);
+        const digest = checked(hashed.digest());
+        await commit(place, digest);
+        return digest;
+      } catch (error) {
+        if (signal?.aborted || !mayTryAgain(error, resumed)) throw error;
+        if (place && hasCode(error, "digest-mismatch")) {
+          await forget(place);
+          place = undefined;
+          resumed = false;
+        }
+        await retries.pause(error, signal);
+        unsure = true;
       }
-      unsure = false;
-      place ??= await begin();
-      if (place.offset < source.size) place = await send(place);
-      await commit(place, checked(hashed.digest()));
-      break;
-    } catch (error) {
-      const again = !signal?.aborted && mayTryAgain(error, resumed);
-      if (place && (!again || hasCode(error, "digest-mismatch"))) {
-        await forget(place);
-        place = undefined;
-        resumed = false;
-      }
-      if (!again) throw error;
-      await retries.pause(error, signal);
-      unsure = true;
     }
   }
-  return { digest: checked(hashed.digest()), size: source.size, sentBytes };
 
   function checked(digest: Digest): Digest {
     if (options.digest === undefined || options.digest === digest) return digest;
