@@ -41,7 +41,9 @@ describe("tests", () => {
     const sleeping = sources
       .filter((path) => /\.test\.ts$|^test\//.test(path) && path !== "test/support/wait-for.ts")
       .filter((path) =>
-        /\bsetTimeout\s*\(|timers\/promises|Atomics\.wait\(|["'`]sleep["'`]/.test(readFileSync(join(root, path), "utf8")),
+        /\bsetTimeout\s*\(|timers\/promises|Atomics\.wait\(|["'`]sleep["'`]/.test(
+          readFileSync(join(root, path), "utf8"),
+        ),
       )
       .filter((path) => path !== "scripts/house.test.ts");
     expect(sleeping).toEqual([]);

@@ -3,9 +3,9 @@ import { z } from "zod";
 import { objectName } from "../api/common.ts";
 import { readSettings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
+import { serveHealth } from "../kube/health.ts";
+import { createMetrics } from "../kube/prometheus.ts";
 import { createAgent } from "./agent.ts";
-import { serveHealth } from "./health.ts";
-import { createMetrics } from "./metrics.ts";
 
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 

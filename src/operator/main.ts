@@ -3,9 +3,10 @@ import { hostname } from "node:os";
 import { pino } from "pino";
 import { readSettings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
+import { serveHealth } from "../kube/health.ts";
+import { createMetrics } from "../kube/prometheus.ts";
 import { credentialsFor } from "../oci/credentials.ts";
 import { RegistryClient } from "../oci/registry.ts";
-import { serveHealth } from "./health.ts";
 import { createOperator } from "./operator.ts";
 
 const log = pino({ base: { program: "operator" }, level: process.env["KCR_LOG_LEVEL"] ?? "info" });
@@ -19,7 +20,8 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
-const client = Client.fromConfig({ userAgent: "kcr-operator" });
+const { registry: measured, metrics } = createMetrics();
+const client = Client.fromConfig({ userAgent: "kcr-operator", metrics });
 const { push, plainHttp, caFile, credentialsFile } = settings.registry;
 await using registry = new RegistryClient({
   address: push,
@@ -36,10 +38,12 @@ const operator = createOperator({
   settings,
   registry,
   log,
+  metrics,
 });
 const health = await serveHealth({
   port: Number(process.env["KCR_HEALTH_PORT"] ?? 8081),
   ready: operator.ready,
+  metrics: measured,
 });
 try {
   await operator.run(stop.signal);

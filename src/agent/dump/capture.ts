@@ -70,8 +70,15 @@ export function mismatch(captured: Captured, target: Target, source: CaptureSour
   }
   // A run that was taken for restored and was not would bury the state that it lacks.
   const { restoredFrom } = source;
-  if (restoredFrom !== undefined && captured.engine === "containerd" && captured.restoredFrom !== restoredFrom) {
-    return new KcrError("RestoreInProgress", `container ${target.container} does not run from ${restoredFrom}`);
+  if (
+    restoredFrom !== undefined &&
+    captured.engine === "containerd" &&
+    captured.restoredFrom !== restoredFrom
+  ) {
+    return new KcrError(
+      "RestoreInProgress",
+      `container ${target.container} does not run from ${restoredFrom}`,
+    );
   }
   return undefined;
 }

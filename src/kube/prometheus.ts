@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import { type Metrics, metricDefinitions } from "../kube/metrics.ts";
+import { type Metrics, metricDefinitions } from "./metrics.ts";
 
 /** A registry with the metrics of the process and of the controllers, and the way to report the latter. */
 export function createMetrics(): { registry: Registry; metrics: Metrics } {
