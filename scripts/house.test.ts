@@ -1,5 +1,6 @@
-import { execFileSync } from "node:child_process";
-import { globSync, readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 
@@ -36,17 +37,52 @@ describe("imports go downwards only", () => {
   });
 });
 
-describe("tests", () => {
-  it("wait for conditions: only waitFor sleeps", () => {
-    const sleeping = sources
-      .filter((path) => /\.test\.ts$|^test\//.test(path) && path !== "test/support/wait-for.ts")
-      .filter((path) =>
-        /\bsetTimeout\s*\(|timers\/promises|Atomics\.wait\(|["'`]sleep["'`]/.test(
-          readFileSync(join(root, path), "utf8"),
-        ),
-      )
-      .filter((path) => path !== "scripts/house.test.ts");
-    expect(sleeping).toEqual([]);
+describe("the lint rule for tests", () => {
+  it("forbids to sleep, but in the one helper that waits for conditions", () => {
+    const work = mkdtempSync(join(tmpdir(), "kcr-lint-"));
+    try {
+      const { vcs: _, ...config } = JSON.parse(readFileSync(join(root, "biome.json"), "utf8"));
+      const code = [
+        "await new Promise((done) => setTimeout(done, 100));",
+        'import { setTimeout as sleep } from "node:timers/promises";\nawait sleep(100);',
+        "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);",
+      ];
+      const write = (path: string, text: string): void => {
+        mkdirSync(dirname(join(work, path)), { recursive: true });
+        writeFileSync(join(work, path), text);
+      };
+      write("biome.json", JSON.stringify(config));
+      for (const [n, text] of code.entries()) {
+        for (const path of [
+          "src/kube/x.test.ts",
+          "test/e2e/x.test.ts",
+          "test/support/x.ts",
+          "src/kube/x.ts",
+        ]) {
+          write(path.replace("x", `x${n}`), text);
+        }
+      }
+      write("test/support/wait-for.ts", code[0]!);
+      const { stdout, stderr } = spawnSync(
+        join(root, "node_modules/.bin/biome"),
+        ["lint", "--max-diagnostics=none"],
+        {
+          cwd: work,
+          encoding: "utf8",
+        },
+      );
+      const found = [...`${stdout}${stderr}`.matchAll(/^(\S+\.ts):\d+:\d+ lint\/style\/noRestricted/gm)].map(
+        ([, at]) => at,
+      );
+      const wanted = code.flatMap((_, n) => [
+        `src/kube/x${n}.test.ts`,
+        `test/e2e/x${n}.test.ts`,
+        `test/support/x${n}.ts`,
+      ]);
+      expect([...new Set(found)].sort()).toEqual(wanted.sort());
+    } finally {
+      rmSync(work, { recursive: true });
+    }
   });
 });
 
