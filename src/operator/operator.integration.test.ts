@@ -160,6 +160,10 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
       reason: "InvalidSchedule",
     });
     expect(schedule.status?.nextRunTime).toBeUndefined();
+    await waitFor("the Deployment's condition", async () => {
+      const { status } = await client.get(deployments, { namespace, name: "web" });
+      return status?.conditions?.some((c) => c.type === "kcr.io/Protected" && c.reason === "InvalidSchedule");
+    });
   });
 
   it("says that a selector matches nothing", async () => {

@@ -15,17 +15,19 @@ const HOLD_MS = 1000;
 export function requestController(context: Context): Controller {
   const { client, caches, recorder, log, now, settings } = context;
   /** Accepted by this process, not yet seen so in the cache. */
-  const accepted = new Set<string>();
+  let accepted = new Set<string>();
 
   const underWay = (): number => {
+    const unseen = new Set<string>();
     let count = 0;
     for (const request of caches.requests.list()) {
+      if (isTerminal(request)) continue;
       const uid = request.metadata.uid ?? "";
-      const taken = request.status?.nodeName !== undefined;
-      if (taken) accepted.delete(uid);
-      if (taken && !isTerminal(request)) count++;
+      if (request.status?.nodeName !== undefined) count++;
+      else if (accepted.has(uid)) unseen.add(uid);
     }
-    return count + accepted.size;
+    accepted = unseen;
+    return count + unseen.size;
   };
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {

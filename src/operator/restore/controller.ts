@@ -41,7 +41,7 @@ export function restoreController(context: Context): Controller {
     if (pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed") return done;
     const records = readRecords(pod);
     const protection = protectionOf(pod, caches.schedules.byIndex(BY_NAMESPACE, namespace ?? ""));
-    if (protection === undefined && Object.keys(records).length === 0) return done;
+    if (protection.size === 0 && Object.keys(records).length === 0) return done;
 
     // Asked ahead of need: a crash should not wait for the answer.
     if (
@@ -53,12 +53,12 @@ export function restoreController(context: Context): Controller {
 
     let soonest: number | undefined;
     for (const container of containersOf(pod)) {
-      const wanted = protection?.containers.has(container.name) ?? false;
+      const own = protection.get(container.name);
       const record = records[container.name];
       const status = statusOf(pod, container.name);
-      if (status === undefined || (!wanted && record === undefined)) continue;
-      const decision = decide(pod, container.name, status, record, wanted ? protection : undefined);
-      const outcome = await act(pod, container.name, status, decision, protection);
+      if (status === undefined || (own === undefined && record === undefined)) continue;
+      const decision = decide(pod, container.name, status, record, own);
+      const outcome = await act(pod, container.name, status, decision, own);
       // One write to the pod at a time: the next is decided on what the first made of it.
       if (outcome === "written") return again(0);
       if (outcome !== undefined) soonest = Math.min(soonest ?? outcome, outcome);

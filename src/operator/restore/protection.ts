@@ -4,34 +4,35 @@ import { restorePolicy } from "../../api/schedule.ts";
 import type { Pod } from "../../kube/resources.ts";
 import { matches } from "../schedule/targets.ts";
 
-/** How the containers of a pod are protected. */
+/** How one container of a pod is protected. */
 export interface Protection {
   schedule: CheckpointSchedule;
-  containers: ReadonlySet<string>;
   strategy: "Auto" | "Runtime" | "Image";
   fallback: "FreshStart" | "Fail";
   maxAttempts: number;
 }
 
-/** The schedule that restores the pod's containers: of several the first by name. */
-export function protectionOf(pod: Pod, schedules: readonly CheckpointSchedule[]): Protection | undefined {
+/** The containers of the pod that are to be restored, by name: of several schedules for one the first by name. */
+export function protectionOf(
+  pod: Pod,
+  schedules: readonly CheckpointSchedule[],
+): ReadonlyMap<string, Protection> {
+  const protectedBy = new Map<string, Protection>();
+  const fallbackContainer = defaultContainer(pod);
   const wanting = schedules
     .filter(
-      (s) =>
-        s.metadata.deletionTimestamp === undefined &&
-        (s.spec.restore?.policy ?? "OnFailure") === "OnFailure" &&
-        matches(s.spec.selector, pod.metadata.labels),
+      ({ metadata, spec }) =>
+        metadata.deletionTimestamp === undefined &&
+        (spec.restore?.policy ?? "OnFailure") === "OnFailure" &&
+        matches(spec.selector, pod.metadata.labels),
     )
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
-  const schedule = wanting[0];
-  if (schedule === undefined) return undefined;
-  const fallback = defaultContainer(pod);
-  const { strategy, fallback: afterwards, maxAttempts } = restorePolicy.parse(schedule.spec.restore ?? {});
-  return {
-    schedule,
-    containers: new Set(schedule.spec.containers ?? (fallback === undefined ? [] : [fallback])),
-    strategy,
-    fallback: afterwards,
-    maxAttempts,
-  };
+  for (const schedule of wanting) {
+    const { strategy, fallback, maxAttempts } = restorePolicy.parse(schedule.spec.restore ?? {});
+    const names = schedule.spec.containers ?? (fallbackContainer === undefined ? [] : [fallbackContainer]);
+    for (const name of names) {
+      if (!protectedBy.has(name)) protectedBy.set(name, { schedule, strategy, fallback, maxAttempts });
+    }
+  }
+  return protectedBy;
 }

@@ -6,6 +6,7 @@ import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { delay } from "../../kube/signals.ts";
 import { absent } from "../../kube/write.ts";
 import { digestOf } from "../../oci/digest.ts";
+import { goArchitecture } from "../../oci/image.ts";
 import { descriptorOf, encodeConfig, encodeManifest, MEDIA_TYPE } from "../../oci/manifest.ts";
 import { pushDocument } from "../../oci/push.ts";
 import type { RegistryClient } from "../../oci/registry.ts";
@@ -37,7 +38,8 @@ export class PullProbe {
   readonly #context: Context;
   readonly #results = new Map<string, Result>();
   readonly #underWay = new Set<string>();
-  #image: Promise<string> | undefined;
+  /** The probe's image by architecture. */
+  readonly #images = new Map<string, Promise<string>>();
 
   constructor(context: Context) {
     this.#context = context;
@@ -67,7 +69,7 @@ export class PullProbe {
 
   async #probe(node: string): Promise<KcrError | undefined> {
     const { client, namespace, now } = this.#context;
-    const image = await this.#probeImage();
+    const image = await this.#probeImage(node);
     if (image instanceof KcrError) return image;
     const ref: ObjectName = { namespace, name: `kcr-pull-probe-${hash(node)}` };
     const remove = async (): Promise<void> => {
@@ -96,20 +98,24 @@ export class PullProbe {
   }
 
   /** Pushes the probe's image, once per process, and gives the reference by which nodes pull it. */
-  async #probeImage(): Promise<string | KcrError> {
-    const { registry, settings } = this.#context;
-    this.#image ??= (async () => {
+  async #probeImage(node: string): Promise<string | KcrError> {
+    const { registry, settings, caches } = this.#context;
+    const architecture =
+      caches.nodes.get(undefined, node)?.status?.nodeInfo?.architecture ?? goArchitecture();
+    let image = this.#images.get(architecture);
+    if (image === undefined) {
       const repository = `${settings.registry.prefix}/kcr-pull-probe`;
-      const { digest } = await pushProbeImage(registry, repository);
-      return `${pullAddress(settings)}/${repository}@${digest}`;
-    })();
+      image = pushProbeImage(registry, repository, architecture).then(
+        ({ digest }) => `${pullAddress(settings)}/${repository}@${digest}`,
+      );
+      this.#images.set(architecture, image);
+    }
     try {
-      return await this.#image;
+      return await image;
     } catch (cause) {
-      this.#image = undefined;
-      return new KcrError("RegistryUnreachable", `the registry ${settings.registry.push} took no image`, {
-        cause,
-      });
+      this.#images.delete(architecture);
+      const why = cause instanceof Error ? cause.message : String(cause);
+      return new KcrError("RegistryUnreachable", `the registry took no image: ${why}`, { cause });
     }
   }
 
@@ -174,12 +180,16 @@ const hash = (text: string): string => createHash("sha256").update(text).digest(
 const EMPTY_TAR = new Uint8Array(10_240);
 
 /** Pushes an image with an empty root and nothing to run. The same bytes each time, so the same digest. */
-async function pushProbeImage(registry: RegistryClient, repository: string): Promise<{ digest: string }> {
+async function pushProbeImage(
+  registry: RegistryClient,
+  repository: string,
+  architecture: string,
+): Promise<{ digest: string }> {
   const layer = { mediaType: MEDIA_TYPE.layer, digest: digestOf(EMPTY_TAR), bytes: Buffer.from(EMPTY_TAR) };
-  const config = encodeConfig({ architecture: "amd64", os: "linux", diffIds: [layer.digest] });
+  const config = encodeConfig({ architecture, os: "linux", diffIds: [layer.digest] });
   const manifest = encodeManifest(descriptorOf(config), [descriptorOf(layer)]);
   await pushDocument(registry, repository, layer);
   await pushDocument(registry, repository, config);
-  await registry.putManifest(repository, "v1", manifest);
+  await registry.putManifest(repository, `v1-${architecture}`, manifest);
   return manifest;
 }

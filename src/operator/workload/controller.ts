@@ -13,6 +13,15 @@ import type { Context } from "../context.ts";
 import { decideWorkload } from "./decide.ts";
 import type { WorkloadObject } from "./kinds.ts";
 
+/** Condition of a Deployment: whether its annotation has become a schedule. */
+export const PROTECTED = "kcr.io/Protected";
+
+interface Protected {
+  status: "True" | "False";
+  reason: string;
+  message: string;
+}
+
 /**
  * Annotated workload -> CheckpointSchedule, owned by it and of its name. One controller per kind of workload.
  *
@@ -24,7 +33,7 @@ export function workloadController(
   resource: Resource<WorkloadObject>,
   workloads: Cache<WorkloadObject>,
 ): Controller {
-  const { client, caches, recorder } = context;
+  const { client, caches, recorder, now } = context;
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
     const workload = workloads.get(namespace, name);
@@ -58,10 +67,11 @@ export function workloadController(
           "ScheduleNameTaken",
           `CheckpointSchedule ${target.name} exists and does not belong to this ${resource.kind}`,
         );
-        warn(error);
+        await tell(error);
         return done;
       }
       case "remove":
+        await say(workload, undefined);
         await client.delete(schedules, target, {
           preconditions: { uid: existing?.metadata.uid, resourceVersion: existing?.metadata.resourceVersion },
           propagationPolicy: "Background",
@@ -93,22 +103,47 @@ export function workloadController(
             body: { metadata: { resourceVersion: existing.metadata.resourceVersion }, spec },
           });
         }
-        if (decision.invalid !== undefined) warn(decision.invalid);
+        if (decision.invalid !== undefined) await tell(decision.invalid);
+        else
+          await say(workload, {
+            status: "True",
+            reason: "Scheduled",
+            message: `by CheckpointSchedule ${target.name}`,
+          });
         return done;
       }
       default:
         return decision satisfies never;
     }
 
-    function warn(error: KcrError): void {
-      recorder.record({
-        regarding: workload!,
-        type: "Warning",
-        reason: error.code,
-        action: "Protect",
-        note: error.advice,
-      });
+    /** An Event on the workload, and its condition. */
+    async function tell(error: KcrError): Promise<void> {
+      const { code: reason, advice } = error;
+      recorder.record({ regarding: workload!, type: "Warning", reason, action: "Protect", note: advice });
+      await say(workload!, { status: "False", reason, message: advice });
     }
+  };
+
+  /** The condition of a Deployment, or its removal. Other kinds' controllers do not keep conditions of others. */
+  const say = async (workload: WorkloadObject, next: Protected | undefined): Promise<void> => {
+    if (resource.kind !== "Deployment") return;
+    const old = workload.status?.conditions?.find((c) => c.type === PROTECTED);
+    if (next === undefined && old === undefined) return;
+    if (next !== undefined && old?.status === next.status && old.message === next.message) return;
+    const time = now().toISOString();
+    const condition =
+      next === undefined
+        ? { $patch: "delete", type: PROTECTED }
+        : { type: PROTECTED, ...next, lastUpdateTime: time, lastTransitionTime: time };
+    const { uid, namespace, name } = workload.metadata;
+    await client
+      .patch(
+        resource,
+        { namespace, name },
+        { type: "strategic", body: { metadata: { uid }, status: { conditions: [condition] } } },
+        { subresource: "status" },
+      )
+      .catch(absent);
   };
 
   return new Controller({

@@ -11,12 +11,13 @@ import {
 /** A workload as its list and watch give it. */
 export interface WorkloadObject extends KubeObject {
   spec?: { selector?: LabelSelector };
+  status?: { conditions?: { type: string; status: string; message?: string }[] };
 }
 
 /** The kinds of workload that the annotation protects. */
 export const workloadKinds = [deployments, statefulSets, daemonSets, jobs] as Resource<WorkloadObject>[];
 
-/** What is kept of a workload: its identity, its annotation and its selector. */
+/** What is kept of a workload: its identity, its annotation, its selector and our condition. */
 export function trimWorkload(object: WorkloadObject, annotation: string): WorkloadObject {
   const { metadata } = object;
   const value = metadata.annotations?.[annotation];
@@ -32,5 +33,6 @@ export function trimWorkload(object: WorkloadObject, annotation: string): Worklo
       ...(value === undefined ? {} : { annotations: { [annotation]: value } }),
     },
     spec: value === undefined ? {} : { selector: object.spec?.selector },
+    status: { conditions: object.status?.conditions?.filter((c) => c.type.startsWith("kcr.io/")) },
   };
 }
