@@ -121,12 +121,22 @@ export class World {
 
   /** Asks for a checkpoint of a container and waits until the request has ended. */
   async request(name: string, spec: RequestSpec): Promise<CheckpointRequest> {
-    const ref = { namespace: this.namespace, name };
-    await this.client.create(requests, { apiVersion: API_VERSION, kind: requests.kind, metadata: ref, spec });
-    return await waitFor(
+    await this.ask(name, spec);
+    return await this.ended(name);
+  }
+
+  /** Asks for a checkpoint of a container. */
+  ask(name: string, spec: RequestSpec): Promise<CheckpointRequest> {
+    const metadata = { namespace: this.namespace, name };
+    return this.client.create(requests, { apiVersion: API_VERSION, kind: requests.kind, metadata, spec });
+  }
+
+  /** Waits until the request has ended. */
+  ended(name: string): Promise<CheckpointRequest> {
+    return waitFor(
       `request ${name} to end`,
       async () => {
-        const request = await this.client.get(requests, ref);
+        const request = await this.client.get(requests, { namespace: this.namespace, name });
         return isTerminal(request) && request;
       },
       { timeoutMs: 120_000 },

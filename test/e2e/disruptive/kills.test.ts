@@ -1,0 +1,142 @@
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { ARCHIVE_FINALIZER, type Checkpoint } from "../../../src/api/checkpoint.ts";
+import { checkpoints, isGood, requests } from "../../../src/api/kinds.ts";
+import { type Pod, pods } from "../../../src/kube/resources.ts";
+import { Installation } from "../../support/installation.ts";
+import { waitFor } from "../../support/wait-for.ts";
+import { RARELY, redis, redisCommand, World } from "../../support/world.ts";
+
+const cluster = inject("cluster");
+/** Large enough that its dump and its push each take a second or more. */
+const LARGE_BYTES = 200_000_000;
+
+describe.skipIf(cluster === undefined)("killed", () => {
+  let world: World;
+  let kcr: Installation;
+  beforeAll(async () => {
+    world = await World.enter(cluster!, "kills");
+    kcr = new Installation(world);
+  });
+  afterAll(async () => {
+    await kcr.whole();
+    await world.leave();
+  });
+
+  /** A Redis with much in its memory, so that there is time to kill whoever is busy with it. */
+  async function deployLarge(name: string): Promise<{ pod: Pod; ip: string }> {
+    const pod = await world.deploy({ name, schedule: RARELY, containers: [redis(world)] });
+    const ip = pod.status?.podIP ?? "";
+    await redisCommand(ip, `SETRANGE large ${LARGE_BYTES - 1} x`, 20_000);
+    expect(await redisCommand(ip, `SET name ${name}`)).toBe("+OK");
+    return { pod, ip };
+  }
+
+  const request = (name: string) => world.client.get(requests, { namespace: world.namespace, name });
+
+  const inProgress = (name: string) =>
+    waitFor(
+      `request ${name} to be in progress`,
+      async () => (await request(name)).status?.phase === "InProgress",
+      { intervalMs: 20 },
+    );
+
+  /** Every Checkpoint of a pod, by its label. */
+  async function checkpointsOf(pod: Pod): Promise<Checkpoint[]> {
+    const labelSelector = `pod=${pod.metadata.name}`;
+    return (await world.client.list(checkpoints, { namespace: world.namespace, labelSelector })).items;
+  }
+
+  const killAgent = async (node: string) => kcr.signal(await kcr.agent(node), "SIGKILL");
+  const nodeOf = (pod: Pod) => pod.spec?.nodeName ?? "";
+
+  it("operators, while a request is in progress: it ends, with one Checkpoint, and a crash is restored", async () => {
+    const { pod, ip } = await deployLarge("operators");
+    await world.ask("operators", { podReference: { name: pod.metadata.name } });
+    await inProgress("operators");
+    await kcr.killOperators();
+
+    expect((await world.ended("operators")).status?.phase).toBe("Completed");
+    const taken = await checkpointsOf(pod);
+    expect(taken).toHaveLength(1);
+    await world.good(taken[0]!.metadata.name);
+
+    // Nobody is there when it crashes.
+    const before = await world.container(pod);
+    for (const { metadata } of await kcr.operators()) {
+      await world.client.delete(pods, metadata, { gracePeriodSeconds: 0 });
+    }
+    await world.kill(pod);
+    await world.settled(pod, before.restartCount);
+    expect(await redisCommand(ip, "GET name")).toContain("operators");
+    expect(await checkpointsOf(pod)).toHaveLength(1);
+  });
+
+  it("an agent, during a dump: the request is taken up again, with one Checkpoint and no archive left over", async () => {
+    const { pod } = await deployLarge("dump");
+    await world.ask("dump", { podReference: { name: pod.metadata.name } });
+    await inProgress("dump");
+    await killAgent(nodeOf(pod));
+    expect((await request("dump")).status?.phase, "it was over before the kill").toBe("InProgress");
+
+    const ended = await world.ended("dump");
+    expect(ended.status).toMatchObject({ phase: "Completed" });
+    const taken = await checkpointsOf(pod);
+    expect(taken.map(({ metadata }) => metadata.name)).toEqual([ended.status?.checkpoint?.name]);
+    await world.good(taken[0]!.metadata.name);
+    await waitFor("no archive to be left", async () => (await kcr.ownArchives(nodeOf(pod))).length === 0);
+  });
+
+  it("an agent, in the middle of a push: the archive stays until its image is whole in the registry", async () => {
+    const { pod } = await deployLarge("push");
+    const node = nodeOf(pod);
+    const { status } = await world.request("push", { podReference: { name: pod.metadata.name } });
+    const name = status?.checkpoint?.name ?? "";
+    const get = () => world.client.get(checkpoints, { namespace: world.namespace, name });
+    const { checkpointData } = await waitFor(
+      "the push to begin",
+      async () => {
+        const checkpoint = await get();
+        return checkpoint.status?.phase === "Processing" && checkpoint.spec;
+      },
+      { intervalMs: 20 },
+    );
+    const registry = (signal: string) =>
+      world.cluster.nodeExec("control-plane", ["sh", "-c", `kill -${signal} $(cat /run/kcr/registry.pid)`]);
+    await registry("STOP");
+    try {
+      const uploads = await world.cluster.nodeExec("control-plane", [
+        ...["find", "/var/lib/registry", "-path", `*/${world.namespace}/*/_uploads/*/data`],
+        ...["-size", "+0", "-printf", "%s "],
+      ]);
+      expect(uploads.trim(), "one upload was under way").toMatch(/^\d+$/);
+      expect(Number(uploads)).toBeLessThan(LARGE_BYTES);
+      await killAgent(node);
+    } finally {
+      await registry("CONT");
+    }
+    const kept = await kcr.keepArchive(node, checkpointData);
+
+    const good = await waitFor(
+      "the Checkpoint to be good",
+      async () => {
+        // In this order: an archive that was gone before its Checkpoint was good has been lost.
+        const isThere = (await kcr.ownArchives(node)).includes(checkpointData);
+        const checkpoint = await get();
+        if (!isThere && !isGood(checkpoint)) return { lost: checkpoint };
+        return isGood(checkpoint) && { checkpoint };
+      },
+      { intervalMs: 50, timeoutMs: 120_000 },
+    );
+    expect(good).not.toHaveProperty("lost");
+    const gone = await waitFor("the archive to be released", async () => {
+      const checkpoint = await get();
+      return !checkpoint.metadata.finalizers?.includes(ARCHIVE_FINALIZER) && checkpoint;
+    });
+    expect(await kcr.ownArchives(node)).not.toContain(checkpointData);
+    const digest = await kcr.digest(node, kept);
+    expect(gone.status?.digest).toBe(digest);
+    expect(await kcr.layersOf(gone)).toEqual([digest]);
+    expect(await checkpointsOf(pod)).toHaveLength(1);
+    await world.cluster.nodeExec(node, ["rm", kept]);
+  });
+});

@@ -1,0 +1,130 @@
+import type { Checkpoint } from "../../src/api/checkpoint.ts";
+import { runtimeID } from "../../src/api/pod.ts";
+import { leases, type Pod, pods } from "../../src/kube/resources.ts";
+import { RegistryClient } from "../../src/oci/registry.ts";
+import { waitFor } from "./wait-for.ts";
+import type { World } from "./world.ts";
+
+const NAMESPACE = "kcr-system";
+const ARCHIVES = "/var/lib/kubelet/checkpoints";
+
+/** The kcr that is installed in the cluster of a world, for tests that disturb it and look behind it. */
+export class Installation {
+  readonly namespace = NAMESPACE;
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** The operator's pods that are not being deleted, ready or not. */
+  operators(): Promise<Pod[]> {
+    return this.#pods("kcr-operator");
+  }
+
+  /** The pod of the operator that leads by its Lease, running or not. */
+  async leader(): Promise<Pod> {
+    const { client } = this.#world;
+    const { spec } = await client.get(leases, { namespace: NAMESPACE, name: "kcr-operator" });
+    const holder = spec?.holderIdentity?.split("_")[0];
+    const leader = (await this.operators()).find((pod) => pod.metadata.name === holder);
+    if (leader === undefined) throw new Error(`the lease is held by ${holder || "nobody"}`);
+    return leader;
+  }
+
+  async agent(node: string): Promise<Pod> {
+    const agent = (await this.#pods("kcr-agent")).find((pod) => pod.spec?.nodeName === node);
+    if (agent === undefined) throw new Error(`no agent on ${node}`);
+    return agent;
+  }
+
+  /** Sends a signal to the process of one of kcr's pods, from its node. */
+  async signal(pod: Pod, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    const id = runtimeID(pod.status?.containerStatuses?.[0]?.containerID);
+    if (id === undefined) throw new Error(`pod ${pod.metadata.name} has no container`);
+    const kill = ["ctr", "-n", "k8s.io", "tasks", "kill", "-s", signal, id];
+    await this.#world.cluster.nodeExec(pod.spec?.nodeName ?? "", kill);
+  }
+
+  /** SIGKILL to every operator at once. */
+  async killOperators(): Promise<void> {
+    await Promise.all((await this.operators()).map((pod) => this.signal(pod, "SIGKILL")));
+  }
+
+  /** Makes all pods of a part anew, as after a change of what they read when they start, and waits for them. */
+  async restart(part: "deployment/kcr-operator" | "daemonset/kcr-agent"): Promise<void> {
+    await this.#world.cluster.kubectl(["-n", NAMESPACE, "rollout", "restart", part]);
+    await this.#rolledOut(part);
+  }
+
+  /** Waits until every part is ready. */
+  async whole(): Promise<void> {
+    await this.#rolledOut("deployment/kcr-operator");
+    await this.#rolledOut("daemonset/kcr-agent");
+    for (const name of ["kcr-operator", "kcr-agent"]) {
+      await waitFor(`${name} to be ready`, async () =>
+        (await this.#pods(name)).every((pod) =>
+          pod.status?.conditions?.some((c) => c.type === "Ready" && c.status === "True"),
+        ),
+      );
+    }
+  }
+
+  /** File names in the kubelet's checkpoint directory. */
+  async archives(node: string): Promise<string[]> {
+    const listed = await this.#world.cluster.nodeExec(node, [
+      "sh",
+      "-c",
+      `ls ${ARCHIVES} 2>/dev/null || true`,
+    ]);
+    return listed.split("\n").filter(Boolean);
+  }
+
+  /** File names of the archives of this world's namespace. */
+  async ownArchives(node: string): Promise<string[]> {
+    const all = await this.archives(node);
+    return all.filter((name) => name.includes(`_${this.#world.namespace}-`));
+  }
+
+  /** Keeps an archive from being lost with its name, and gives the path of what is kept. */
+  async keepArchive(node: string, name: string): Promise<string> {
+    const kept = `/var/lib/kubelet/kept-${name}`;
+    await this.#world.cluster.nodeExec(node, ["ln", "-f", `${ARCHIVES}/${name}`, kept]);
+    return kept;
+  }
+
+  /** The digest of a file on a node. */
+  async digest(node: string, path: string): Promise<string> {
+    const said = await this.#world.cluster.nodeExec(node, ["sha256sum", path]);
+    return `sha256:${said.split(" ")[0]}`;
+  }
+
+  /** A client of the cluster's own registry. */
+  registry(): RegistryClient {
+    const { registry } = this.#world.cluster;
+    return new RegistryClient({ address: registry.push, plainHttp: true, userAgent: "kcr-test" });
+  }
+
+  /** The layers of a Checkpoint's image as the cluster's registry has it; undefined when it has none. */
+  async layersOf({ status }: Checkpoint): Promise<string[] | undefined> {
+    await using registry = this.registry();
+    const { checkpointImage: repository = "", imageDigest = "" } = status ?? {};
+    if ((await registry.headManifest(repository, imageDigest)) === undefined) return undefined;
+    const { bytes } = await registry.getManifest(repository, imageDigest);
+    const { layers } = JSON.parse(bytes.toString()) as { layers: { digest: string }[] };
+    return layers.map((layer) => layer.digest);
+  }
+
+  async #rolledOut(part: string): Promise<void> {
+    const wait = ["-n", NAMESPACE, "rollout", "status", part, "--timeout=120s"];
+    await this.#world.cluster.kubectl(wait);
+  }
+
+  async #pods(name: string): Promise<Pod[]> {
+    const { items } = await this.#world.client.list(pods, {
+      namespace: NAMESPACE,
+      labelSelector: `app.kubernetes.io/name=${name}`,
+    });
+    return items.filter((pod) => pod.metadata.deletionTimestamp === undefined);
+  }
+}
