@@ -17,7 +17,7 @@ export interface Span {
 }
 
 export interface Outage {
-  /** From SIGKILL to the first answer with the full data. */
+  /** From SIGKILL to the first answer with the full data, in whole milliseconds. */
   killToServingMs: number;
   /** From the first answer of an empty database to the last; 0 if none. */
   emptyWindowMs: number;
@@ -57,8 +57,8 @@ export function outageOf(polls: readonly Poll[], full: number, killMs: number): 
   const seen = spans.slice(began, ended + 1);
   const empty = seen.filter(({ stage }) => stage === "empty");
   return {
-    killToServingMs: spans[ended]!.fromMs - killedMs,
-    emptyWindowMs: empty.length === 0 ? 0 : empty.at(-1)!.toMs - empty[0]!.fromMs,
+    killToServingMs: Math.round(spans[ended]!.fromMs - killedMs),
+    emptyWindowMs: empty.length === 0 ? 0 : Math.round(empty.at(-1)!.toMs - empty[0]!.fromMs),
     spans: seen,
   };
 }

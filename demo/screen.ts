@@ -40,6 +40,8 @@ export class Screen {
   readonly progress: Progress;
   readonly #stream: NodeJS.WriteStream;
   #headings = 0;
+  /** Whether the last line was empty: there are never two in a row. */
+  #blank = true;
 
   constructor(progress: Progress, stream: NodeJS.WriteStream = process.stdout) {
     this.progress = progress;
@@ -47,6 +49,8 @@ export class Screen {
   }
 
   line(text = ""): void {
+    if (text === "" && this.#blank) return;
+    this.#blank = text === "";
     this.progress.note(text);
   }
 

@@ -1,0 +1,57 @@
+import { expect, it } from "vitest";
+import { isWhole, type Result, type Seen, summary } from "./summary.ts";
+
+const result: Result = {
+  checkpoint: {
+    name: "redis-demo-1",
+    phase: "ImageBuilt",
+    image: "registry/x@sha256:abc",
+    digest: "sha256:abc",
+    bytes: 17_549_312,
+    frozenMs: 115.4,
+  },
+  keysBefore: 100_000,
+  keysAfter: 100_000,
+  restarts: 2,
+  killToServingMs: 2_516,
+  emptyWindowMs: 950,
+  strategy: "image",
+};
+const seen: Seen = {
+  pod: "redis-1",
+  compared: 1_000,
+  differing: [],
+  spans: [
+    { stage: "down", fromMs: 20, toMs: 800 },
+    { stage: "empty", fromMs: 880, toMs: 1_800 },
+    { stage: "down", fromMs: 1_830, toMs: 2_500 },
+    { stage: "full", fromMs: 2_516, toMs: 2_516 },
+  ],
+};
+
+it("the summary says what came back, from what, and how long it took", () => {
+  expect(summary(result, seen).join("\n")).toBe(
+    [
+      "keys before the crash   100,000",
+      "keys after it           100,000 (1,000 values compared, all the same)",
+      "pod                     redis-1, the same one, 2 restarts",
+      "restored from           redis-demo-1",
+      "  its size              17.5 MB",
+      "  frozen to take it     115 ms",
+      "  its image             sha256:abc",
+      "SIGKILL to all keys     2.52 s",
+      "  no answer             0.86 s",
+      "  an empty database     0.95 s",
+      "  no answer             0.69 s",
+    ].join("\n"),
+  );
+  expect(isWhole(result, seen)).toBe(true);
+});
+
+it("says so when not everything came back", () => {
+  const lost = { ...result, keysAfter: 99_999 };
+  const other = { ...seen, differing: ["key:1", "key:2"] };
+  expect(summary(lost, other)[1]).toContain("99,999 (1,000 values compared, 2 differ)");
+  expect(isWhole(lost, seen)).toBe(false);
+  expect(isWhole(result, other)).toBe(false);
+});
