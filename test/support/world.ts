@@ -2,11 +2,12 @@ import { connect } from "node:net";
 import { attach, type Cluster } from "../../cluster/cluster.ts";
 import type { Checkpoint } from "../../src/api/checkpoint.ts";
 import { API_VERSION } from "../../src/api/group.ts";
-import { checkpoints, isGood, isTerminal, requests } from "../../src/api/kinds.ts";
+import { checkpoints, isGood, isTerminal, requests, schedules } from "../../src/api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../../src/api/labels.ts";
-import { type ContainerStatus, runtimeID, statusOf } from "../../src/api/pod.ts";
+import { type ContainerStatus, findContainer, runtimeID, statusOf } from "../../src/api/pod.ts";
 import { readRecords } from "../../src/api/records.ts";
 import type { CheckpointRequest, RequestSpec } from "../../src/api/request.ts";
+import type { CheckpointSchedule, ScheduleSpec } from "../../src/api/schedule.ts";
 import { Client } from "../../src/kube/client.ts";
 import {
   type Deployment,
@@ -109,8 +110,24 @@ export class World {
     });
   }
 
+  /** The schedule that a workload's annotation made, once it is there. */
+  schedule(name: string): Promise<CheckpointSchedule> {
+    return waitFor(`schedule ${name}`, () => this.client.get(schedules, { namespace: this.namespace, name }));
+  }
+
+  /** Changes fields of a schedule, as a person does for whom the annotation is not enough. */
+  async amend(name: string, spec: Partial<ScheduleSpec>): Promise<void> {
+    const { metadata } = await this.schedule(name);
+    await this.client.patch(schedules, metadata, { type: "merge", body: { spec } });
+  }
+
   pod(name: string): Promise<Pod> {
     return this.client.get(pods, { namespace: this.namespace, name });
+  }
+
+  /** The image that the container's pod names for it now. */
+  async image(pod: Pod, container = "app"): Promise<string | undefined> {
+    return findContainer(await this.pod(pod.metadata.name), container)?.image;
   }
 
   async container(pod: Pod, container = "app"): Promise<ContainerStatus> {

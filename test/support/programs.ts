@@ -1,0 +1,80 @@
+import type { Pod } from "../../src/kube/resources.ts";
+import type { World } from "./world.ts";
+
+type Container = NonNullable<Pod["spec"]>["containers"][number];
+
+/** What a shell program keeps doing, five times a second. */
+const forever = (...lines: string[]): string => ["while :; do", ...lines, "usleep 200000; done"].join("\n");
+
+const shell = (world: World, ...lines: string[]): Partial<Container> => ({
+  image: world.cluster.images.busybox,
+  command: ["/bin/sh", "-c", lines.join("\n")],
+});
+
+/**
+ * Counts in its memory; once /tmp/grow exists it takes all the memory that there is. The file is the container's
+ * own: a checkpoint from before does not have it.
+ */
+export const greedyCounter = (world: World): Partial<Container> => ({
+  ...shell(
+    world,
+    "i=0",
+    forever(
+      "i=$((i+1)); echo $i >/tmp/count",
+      "if [ -e /tmp/grow ]; then x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done; fi",
+    ),
+  ),
+  resources: { limits: { memory: "64Mi" } },
+});
+
+/** Counts in its memory, and can be started only once in the life of its pod: after that it ends at once. */
+export const onceOnlyCounter = (world: World): Partial<Container> => ({
+  ...shell(
+    world,
+    "[ -e /pod/started ] && exit 1",
+    "touch /pod/started",
+    "i=0",
+    forever("i=$((i+1)); echo $i >/tmp/count"),
+  ),
+  volumeMounts: [podMount],
+});
+
+/**
+ * Carries a mark in its memory, which begins at 0 and grows with each `advance`. It ends at once while its mark
+ * is in the range of marks that `forbid` wrote outside its memory.
+ */
+export const marked = (world: World): Partial<Container> => ({
+  ...shell(
+    world,
+    "mark=0; trap 'mark=$((mark+1))' USR1",
+    forever(
+      "least=1000; [ -e /pod/forbidden ] && read least </pod/forbidden",
+      '[ "$mark" -ge "$least" ] && exit 1',
+      "echo $mark >/tmp/mark",
+    ),
+  ),
+  volumeMounts: [podMount],
+});
+
+const podMount = { name: "pod", mountPath: "/pod" };
+
+/** Volumes of a pod that outlive its containers: what `onceOnlyCounter` and `marked` need. */
+export const podVolumes = { volumes: [{ name: "pod", emptyDir: {} }] };
+
+/** The mark that a `marked` container carries. */
+export const mark = async (world: World, pod: Pod): Promise<number> =>
+  Number((await world.exec(pod, ["cat", "/tmp/mark"])).trim());
+
+/** Gives a `marked` container its next mark, and waits until it carries it. */
+export async function advance(world: World, pod: Pod): Promise<number> {
+  const said = await world.exec(pod, [
+    ...["sh", "-c"],
+    "old=$(cat /tmp/mark); kill -USR1 1; while [ $(cat /tmp/mark) = $old ]; do usleep 50000; done; cat /tmp/mark",
+  ]);
+  return Number(said.trim());
+}
+
+/** From now on a `marked` container of this pod ends at once when its mark is `least` or more. */
+export async function forbid(world: World, pod: Pod, least: number): Promise<void> {
+  await world.exec(pod, ["sh", "-c", `echo ${least} >/pod/.new && mv /pod/.new /pod/forbidden`]);
+}
