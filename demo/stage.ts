@@ -87,11 +87,10 @@ export class Stage implements Disposable {
       .catch(absent);
   }
 
-  /** No more checkpoints from here on; restores go on. */
+  /** No more checkpoints from here on; restores go on. Done even when the demo was interrupted. */
   async suspend(): Promise<void> {
     const patch = { type: "merge", body: { spec: { suspend: true } } } as const;
-    const name = { namespace: NAMESPACE, name: NAME };
-    await this.client.patch(schedules, name, patch, { signal: this.#signal });
+    await this.client.patch(schedules, { namespace: NAMESPACE, name: NAME }, patch).catch(absent);
   }
 
   /** Ends the first process of the container from its node, with SIGKILL. */

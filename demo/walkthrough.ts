@@ -38,6 +38,21 @@ export async function walkthrough(
   { keys, signal }: WalkthroughOptions,
 ): Promise<{ result: Result; seen: Seen }> {
   using stage = new Stage(cluster, signal);
+  try {
+    return await play(stage, screen, { keys, signal });
+  } finally {
+    // However it ended: a checkpoint a minute would fill the disk.
+    await stage.suspend().catch((error: unknown) => {
+      screen.line(`A checkpoint is still taken every minute: suspending the schedule failed: ${error}`);
+    });
+  }
+}
+
+async function play(
+  stage: Stage,
+  screen: Screen,
+  { keys, signal }: WalkthroughOptions,
+): Promise<{ result: Result; seen: Seen }> {
   const pod = await deploy(stage, screen);
   const data: DataSet = { keys, run: randomUUID() };
   const keysBefore = await fill(stage, screen, pod, data, signal);
@@ -52,7 +67,6 @@ export async function walkthrough(
   if (checkpoint === undefined) throw new Error(`Checkpoint ${restored.checkpoint} is gone`);
 
   const after = await readBack(stage, screen, pod, data);
-  await stage.suspend();
   const { spans, ...windows } = outage;
   return {
     result: {
