@@ -51,6 +51,7 @@ describe("Archives", () => {
       [older, 100],
       [name, 200],
       ["checkpoint-cache-0_shop-web-2026-01-01T12:00:00Z.tar", 300],
+      ["checkpoint-cache-0_shop-app-1-2026-01-01T12:00:00Z.tar", 400],
       ["notes.txt", 300],
     ] as const) {
       await writeFile(join(archives.directory, file), "");

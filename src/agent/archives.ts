@@ -9,6 +9,9 @@ export const archiveName = z
   .regex(/^checkpoint-[A-Za-z0-9_.:+-]+\.tar$/)
   .refine((name) => !name.includes(".."));
 
+/** What follows the names in an archive's name: the time at which the kubelet was asked, in RFC 3339. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\.tar$/;
+
 /** One archive in the kubelet's checkpoint directory. */
 export interface ArchiveFile {
   name: string;
@@ -46,7 +49,7 @@ export class Archives {
     const names = (await readdir(this.directory).catch(absent)) ?? [];
     const found: ArchiveFile[] = [];
     for (const name of names) {
-      if (!name.startsWith(prefix) || !archiveName.safeParse(name).success) continue;
+      if (!name.startsWith(prefix) || !TIME.test(name.slice(prefix.length))) continue;
       const file = await this.find(name);
       if (file) found.push(file);
     }

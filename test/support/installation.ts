@@ -6,7 +6,8 @@ import { waitFor } from "./wait-for.ts";
 import type { World } from "./world.ts";
 
 const NAMESPACE = "kcr-system";
-const ARCHIVES = "/var/lib/kubelet/checkpoints";
+/** The kubelet's checkpoint directory. */
+export const ARCHIVES = "/var/lib/kubelet/checkpoints";
 
 /** The kcr that is installed in the cluster of a world, for tests that disturb it and look behind it. */
 export class Installation {
@@ -44,6 +45,18 @@ export class Installation {
     if (id === undefined) throw new Error(`pod ${pod.metadata.name} has no container`);
     const kill = ["ctr", "-n", "k8s.io", "tasks", "kill", "-s", signal, id];
     await this.#world.cluster.nodeExec(pod.spec?.nodeName ?? "", kill);
+  }
+
+  /** SIGKILL to the process of one of kcr's pods as soon as a shell's condition holds on its node. */
+  async killOnce(pod: Pod, condition: string): Promise<void> {
+    const { cluster } = this.#world;
+    const node = pod.spec?.nodeName ?? "";
+    const id = runtimeID(pod.status?.containerStatuses?.[0]?.containerID);
+    const tasks = await cluster.nodeExec(node, ["ctr", "-n", "k8s.io", "tasks", "list"]);
+    const pid = new RegExp(`^${id}\\s+(\\d+)`, "m").exec(tasks)?.[1];
+    if (pid === undefined) throw new Error(`pod ${pod.metadata.name} has no process`);
+    const script = `until ${condition}; do :; done; kill -KILL ${pid}`;
+    await cluster.nodeExec(node, ["timeout", "60", "sh", "-c", script]);
   }
 
   /** SIGKILL to every operator at once. */

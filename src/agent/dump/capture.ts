@@ -7,12 +7,17 @@ import { type Captured, inspect, isOf, unfit } from "../inspect.ts";
 import { checkpoint, KubeletError, type KubeletOptions, type Target } from "../kubelet.ts";
 
 const backoff = { baseMs: 500, maxMs: 5_000, jitter: 0.2 };
+/** An archive that is not whole and was not written to for so long will never be, in milliseconds. */
+const QUIET_MS = 5_000;
+/** How often to look whether an archive has become whole, in milliseconds. */
+const LOOK_MS = 500;
 
 /**
  * Has the kubelet dump a container, and gives the archive once it is known to be whole and of that very run.
  * Errors that pass are met with another try until the deadline.
  *
- * Guarantees: an archive that is damaged, or of another run, is removed.
+ * Guarantees: an archive that is damaged, or of another run, is removed; so is what a failed try has written. A
+ * dump whose end was not heard of is not made a second time if its archive comes to be whole.
  * Errors: KcrError; the signal's reason between two tries. A dump that has begun is not stopped by the signal.
  */
 export async function capture(
@@ -25,11 +30,16 @@ export async function capture(
   const { kubelet, archives, now } = options;
   const secondsLeft = (): number => (deadline.getTime() - now().getTime()) / 1000;
   for (let attempt = 1; ; attempt++) {
+    const began = now();
     try {
       const name = await checkpoint(kubelet, target, secondsLeft());
       return await takeIn(archives, name, target, source);
     } catch (error) {
       const waitMs = backoffDelay(backoff, attempt);
+      if (error instanceof KubeletError) {
+        const left = await settledLeftBehind(options, target, source, began, deadline, signal);
+        if (left) return left;
+      }
       const worthIt =
         error instanceof KubeletError && attempt <= error.retries && secondsLeft() * 1000 > waitMs;
       if (!worthIt) throw error;
@@ -83,21 +93,54 @@ export function mismatch(captured: Captured, target: Target, source: CaptureSour
   return undefined;
 }
 
+/** What a dump left behind of which nobody heard the end: its agent was killed, or the kubelet was. */
+export type LeftBehind =
+  | { type: "nothing" }
+  /** An archive that is not whole and may still be written to: look again. */
+  | { type: "unfinished" }
+  | { type: "archive"; captured: Captured };
+
 /**
- * The newest archive of the run made since `startTime` that no Checkpoint names: what a dump left behind whose
- * agent was killed, or whose deadline had passed.
+ * The newest whole archive of the run, made since `since`, that no Checkpoint names.
+ *
+ * Guarantees: what is not whole and never will be is removed on the way; the runtime does not, when the call for
+ * the dump ends before the dump. What is whole and of another run is left alone.
  */
 export async function findLeftBehind(
-  archives: Archives,
+  { archives, now }: { archives: Archives; now: () => Date },
   target: Target,
   source: CaptureSource,
-  startTime: Date,
+  since: Date,
   named: ReadonlySet<string>,
-): Promise<Captured | undefined> {
+): Promise<LeftBehind> {
+  let unfinished = false;
   for (const file of await archives.candidates(target)) {
-    if (file.modified < startTime || named.has(file.name)) continue;
+    if (file.modified < since || named.has(file.name)) continue;
     const captured = await inspect(archives, file.name).catch(unfit);
-    if (captured && mismatch(captured, target, source) === undefined) return captured;
+    if (captured === undefined) {
+      if (now().getTime() - file.modified.getTime() < QUIET_MS) unfinished = true;
+      else await archives.remove(file.name);
+    } else if (mismatch(captured, target, source) === undefined) {
+      return { type: "archive", captured };
+    }
   }
-  return undefined;
+  return unfinished ? { type: "unfinished" } : { type: "nothing" };
+}
+
+/** Waits for what a failed try left behind to be whole, or given up. Until the deadline; no error of its own. */
+async function settledLeftBehind(
+  options: { archives: Archives; now: () => Date },
+  target: Target,
+  source: CaptureSource,
+  since: Date,
+  deadline: Date,
+  signal: AbortSignal,
+): Promise<Captured | undefined> {
+  for (;;) {
+    // Others' are older: while this dump lasts there is no other of the container.
+    const left = await findLeftBehind(options, target, source, since, new Set());
+    if (left.type === "archive") return left.captured;
+    if (left.type === "nothing" || options.now() >= deadline) return undefined;
+    await delay(LOOK_MS, signal);
+  }
 }

@@ -156,16 +156,26 @@ export function dumpReconciler(
       return again(SLOT_POLL_MS);
     }
     const named = new Set(items.map((checkpoint) => checkpoint.spec.checkpointData));
-    const left = await findLeftBehind(archives, targetOf(request), source, startTime, named);
-    if (left !== undefined) {
-      log.info({ ...nameFields(request), archive: left.name }, "taking up an archive that was left behind");
-      await record(request, source, startTime, left);
-      return done;
+    const left = await findLeftBehind(context, targetOf(request), source, startTime, named);
+    switch (left.type) {
+      case "archive":
+        log.info(
+          { ...nameFields(request), archive: left.captured.name },
+          "taking up an archive that was left behind",
+        );
+        await record(request, source, startTime, left.captured);
+        return done;
+      case "unfinished":
+        if (type === "resume" && !inTime) await fail(context, request, deadlineExceeded(request));
+        return again(SLOT_POLL_MS);
+      case "nothing":
+        if (type === "late") return done;
+        if (inTime) return await begin(request, signal);
+        await fail(context, request, deadlineExceeded(request));
+        return done;
+      default:
+        return left satisfies never;
     }
-    if (type === "late") return done;
-    if (inTime) return await begin(request, signal);
-    await fail(context, request, deadlineExceeded(request));
-    return done;
   }
 
   /** Makes the Checkpoint of an archive and lets the request end with it. */

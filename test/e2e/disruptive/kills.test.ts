@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { ARCHIVE_FINALIZER, type Checkpoint } from "../../../src/api/checkpoint.ts";
 import { checkpoints, isGood, requests } from "../../../src/api/kinds.ts";
 import { type Pod, pods } from "../../../src/kube/resources.ts";
-import { Installation } from "../../support/installation.ts";
+import { ARCHIVES, Installation } from "../../support/installation.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { RARELY, redis, redisCommand, World } from "../../support/world.ts";
 
@@ -71,19 +71,26 @@ describe.skipIf(cluster === undefined)("killed", () => {
     expect(await checkpointsOf(pod)).toHaveLength(1);
   });
 
-  it("an agent, during a dump: the request is taken up again, with one Checkpoint and no archive left over", async () => {
-    const { pod } = await deployLarge("dump");
-    await world.ask("dump", { podReference: { name: pod.metadata.name } });
-    await inProgress("dump");
-    await killAgent(nodeOf(pod));
-    expect((await request("dump")).status?.phase, "it was over before the kill").toBe("InProgress");
+  let dumps = 0;
+  it.each([
+    ["while CRIU dumps", () => "true"],
+    ["while the archive is written", (pod: Pod) => `ls ${ARCHIVES} | grep -q ${pod.metadata.name}`],
+  ])("an agent, %s: the request ends, with one Checkpoint and no archive left over", async (_, moment) => {
+    const name = `dump-${++dumps}`;
+    const { pod } = await deployLarge(name);
+    const node = nodeOf(pod);
+    const agent = await kcr.agent(node);
+    await world.ask(name, { podReference: { name: pod.metadata.name } });
+    await inProgress(name);
+    await kcr.killOnce(agent, moment(pod));
+    expect((await request(name)).status?.phase, "it was over before the kill").toBe("InProgress");
 
-    const ended = await world.ended("dump");
+    const ended = await world.ended(name);
     expect(ended.status).toMatchObject({ phase: "Completed" });
     const taken = await checkpointsOf(pod);
     expect(taken.map(({ metadata }) => metadata.name)).toEqual([ended.status?.checkpoint?.name]);
     await world.good(taken[0]!.metadata.name);
-    await waitFor("no archive to be left", async () => (await kcr.ownArchives(nodeOf(pod))).length === 0);
+    await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
   });
 
   it("an agent, in the middle of a push: the archive stays until its image is whole in the registry", async () => {
@@ -105,7 +112,7 @@ describe.skipIf(cluster === undefined)("killed", () => {
     await registry("STOP");
     try {
       const uploads = await world.cluster.nodeExec("control-plane", [
-        ...["find", "/var/lib/registry", "-path", `*/${world.namespace}/*/_uploads/*/data`],
+        ...["find", "/var/lib/registry", "-path", `*/${world.namespace}/checkpoint-push-app/_uploads/*/data`],
         ...["-size", "+0", "-printf", "%s "],
       ]);
       expect(uploads.trim(), "one upload was under way").toMatch(/^\d+$/);
