@@ -188,40 +188,49 @@ export interface KcrImage {
 }
 
 /**
- * Builds kcr's own image and pushes it: the base with the Node binary, and `dist` (operator.mjs, agent.mjs) as
- * one more layer at /opt/kcr. Its entry point is node: a pod gives `args: ["/opt/kcr/agent.mjs"]`. The tag is
- * a hash of the content.
- *
- * @param registry address to push to, `host:port`, plain HTTP.
+ * Builds kcr's own image: the base with the Node binary, and `dist` (operator.mjs, agent.mjs) as one more layer at
+ * /opt/kcr. Its entry point is node: a pod gives `args: ["/opt/kcr/agent.mjs"]`. It is of this machine's
+ * architecture. The layout is there for as long as `use` runs.
  */
-export async function buildKcrImage(
+export async function withKcrImage<T>(
   dist: string,
-  registry: string,
-  options: ImageOptions = {},
-): Promise<KcrImage> {
+  options: ImageOptions,
+  use: (image: LayoutImage) => Promise<T>,
+): Promise<T> {
   const { progress = silent, signal } = options;
   const { layer: base } = await ensureLayer("kcr-base", options);
   await mkdir(cacheDir("images"), { recursive: true });
   const work = await mkdtemp(cacheDir("images", "kcr.building-"));
   try {
-    return await progress.task("building image kcr", async () => {
+    const image = await progress.task("building image kcr", async () => {
       const root = join(work, "root");
       await cp(dist, root, { recursive: true });
       await run(["chmod", "-R", "u=rwX,go=rX", root]);
       const bundle = await writeLayer(root, join(work, "layer.tar"), { prefix: "opt/kcr", signal });
-      const image = await buildImage({
+      return await buildImage({
         layout: join(work, "layout"),
         layers: [base, bundle],
         config: { ...recipes["kcr-base"].config, entrypoint: ["/usr/bin/node"] },
       });
-      const { digest } = image.descriptor;
-      const tag = digest.slice("sha256:".length, "sha256:".length + 16);
-      await push(image, registry, "kcr/kcr", tag, options);
-      return { reference: `${registryName}/kcr/kcr:${tag}`, pinned: `${registryName}/kcr/kcr@${digest}` };
     });
+    return await use(image);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/**
+ * Builds kcr's own image and pushes it to a cluster's registry. The tag is a hash of the content.
+ *
+ * @param registry address to push to, `host:port`, plain HTTP.
+ */
+export function buildKcrImage(dist: string, registry: string, options: ImageOptions = {}): Promise<KcrImage> {
+  return withKcrImage(dist, options, async (image) => {
+    const { digest } = image.descriptor;
+    const tag = digest.slice("sha256:".length, "sha256:".length + 16);
+    await push(image, registry, "kcr/kcr", tag, options);
+    return { reference: `${registryName}/kcr/kcr:${tag}`, pinned: `${registryName}/kcr/kcr@${digest}` };
+  });
 }
 
 async function push(

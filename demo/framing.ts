@@ -1,7 +1,7 @@
 import { SCHEDULE_ANNOTATION } from "../src/api/labels.ts";
 import type { Screen } from "./screen.ts";
 import { thousands } from "./screen.ts";
-import type { Result } from "./summary.ts";
+import { isWhole, type Result, type Seen } from "./summary.ts";
 import { NAME, NAMESPACE } from "./workload.ts";
 
 /** What the demo says before and after: what it is about, what to do next, what went wrong. */
@@ -19,12 +19,12 @@ const clusterCommand = (name: string): string =>
 
 export function closing(
   screen: Screen,
-  { name, whole, result, kept }: { name: string; whole: boolean; result: Result; kept: boolean },
+  { name, result, seen, kept }: { name: string; result: Result; seen: Seen; kept: boolean },
 ): void {
   const keys = thousands(result.keysBefore);
   screen.line();
   screen.line(
-    whole
+    isWhole(result, seen)
       ? screen.style("green", `Redis lost its process, and none of its ${keys} keys.`)
       : screen.style("red", `Not everything came back: see above.`),
   );
@@ -33,7 +33,7 @@ export function closing(
   const next: [string, string][] = [
     ["look at what there is", `${kubectl} get ckpts,ckptreq,ckpt`],
     ["all about the last checkpoint", `${kubectl} describe ckpt ${result.checkpoint.name}`],
-    ["crash it again", `${clusterCommand(name)} shell worker-1 pkill -KILL redis-server`],
+    ["crash it again", `${clusterCommand(name)} shell ${seen.node} pkill -KILL redis-server`],
     ["and see what kcr does", `${kubectl} events --for deployment/${NAME} --watch`],
     ["count its keys", `${kubectl} exec deploy/${NAME} -- redis-cli DBSIZE`],
     ["take checkpoints again", `${kubectl} patch ckpts ${NAME} --type merge -p '{"spec":{"suspend":false}}'`],

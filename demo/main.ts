@@ -69,12 +69,11 @@ async function play(): Promise<boolean> {
   opening(screen);
   const { result, seen } = await walkthrough(await ready(), screen, { keys: flags.keys, signal });
   if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(result, undefined, 2)}\n`);
-  const whole = isWhole(result, seen);
   screen.heading("Summary");
   screen.lines(summary(result, seen));
-  closing(screen, { name, whole, result, kept: flags.down !== true });
+  closing(screen, { name, result, seen, kept: flags.down !== true });
   if (flags.down) await down({ name, progress });
-  return whole;
+  return isWhole(result, seen);
 }
 
 const whyNot = await whyNotCluster();

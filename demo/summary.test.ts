@@ -19,6 +19,7 @@ const result: Result = {
 };
 const seen: Seen = {
   pod: "redis-1",
+  node: "worker-1",
   compared: 1_000,
   differing: [],
   spans: [

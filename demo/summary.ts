@@ -26,6 +26,7 @@ export interface Result {
 /** What only the summary for people says. */
 export interface Seen extends Pick<Outage, "spans"> {
   pod: string;
+  node: string;
   /** How many values were read back, and the keys whose values differed. */
   compared: number;
   differing: readonly string[];

@@ -77,7 +77,13 @@ async function play(
       ...windows,
       strategy: "image",
     },
-    seen: { spans, pod: pod.metadata.name, compared: after.compared, differing: after.differing },
+    seen: {
+      spans,
+      pod: pod.metadata.name,
+      node: stage.node,
+      compared: after.compared,
+      differing: after.differing,
+    },
   };
 }
 
