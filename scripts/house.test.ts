@@ -17,7 +17,7 @@ const LIBRARIES: Record<string, string[]> = {
   "src/kube": [],
   "src/archive": [],
   "src/oci": [],
-  "src/api": ["src/kube"],
+  "src/api": ["src/kube", "src/oci"],
 };
 const PROGRAMS = ["src/operator", "src/agent", "src/runtime", "src/cli", "src/web"];
 

@@ -8,7 +8,6 @@ import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
 import type { KubeObject, Node, Pod } from "../kube/resources.ts";
-import type { RegistryClient } from "../oci/registry.ts";
 
 /** What every controller of the operator is given. */
 export interface Context {
@@ -16,7 +15,6 @@ export interface Context {
   /** kcr's own namespace. */
   namespace: string;
   settings: Settings;
-  registry: RegistryClient;
   recorder: EventRecorder;
   log: Logger;
   now(): Date;
@@ -28,6 +26,8 @@ export interface Context {
     nodes: Cache<Node>;
   };
 }
+
+export const USER_AGENT = "kcr-operator";
 
 /** Names of the caches' indexes. */
 export const BY_NAMESPACE = "namespace";

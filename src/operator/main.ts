@@ -1,12 +1,10 @@
-import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { pino } from "pino";
 import { readSettings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
 import { serveHealth } from "../kube/health.ts";
 import { createMetrics } from "../kube/prometheus.ts";
-import { credentialsFor } from "../oci/credentials.ts";
-import { RegistryClient } from "../oci/registry.ts";
+import { USER_AGENT } from "./context.ts";
 import { createOperator } from "./operator.ts";
 
 const log = pino({ base: { program: "operator" }, level: process.env["KCR_LOG_LEVEL"] ?? "info" });
@@ -20,30 +18,20 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
-const { registry: measured, metrics } = createMetrics();
-const client = Client.fromConfig({ userAgent: "kcr-operator", metrics });
-const { push, plainHttp, caFile, credentialsFile } = settings.registry;
-await using registry = new RegistryClient({
-  address: push,
-  plainHttp,
-  ca: caFile === undefined ? undefined : readFileSync(caFile, "utf8"),
-  credentials:
-    credentialsFile === undefined ? undefined : credentialsFor(readFileSync(credentialsFile, "utf8"), push),
-  userAgent: "kcr-operator",
-});
+const { registry, metrics } = createMetrics();
+const client = Client.fromConfig({ userAgent: USER_AGENT, metrics });
 const operator = createOperator({
   client,
   namespace: process.env["POD_NAMESPACE"] ?? "kcr-system",
   identity: process.env["POD_NAME"] ?? hostname(),
   settings,
-  registry,
   log,
   metrics,
 });
 const health = await serveHealth({
   port: Number(process.env["KCR_HEALTH_PORT"] ?? 8081),
   ready: operator.ready,
-  metrics: measured,
+  metrics: registry,
 });
 try {
   await operator.run(stop.signal);

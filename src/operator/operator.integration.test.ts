@@ -13,7 +13,6 @@ import { isNotFound } from "../kube/errors.ts";
 import { silent } from "../kube/log.ts";
 import { controllerOf } from "../kube/owner.ts";
 import { type Deployment, deployments, events, nodes, type Pod, pods } from "../kube/resources.ts";
-import { RegistryClient } from "../oci/registry.ts";
 import { createOperator } from "./operator.ts";
 
 const kubeconfig = inject("kubeconfig");
@@ -35,7 +34,6 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
       namespace: await makeNamespace(client, "kcr-system"),
       identity: "test",
       settings: settings.parse({ registry: { push: "127.0.0.1:1", plainHttp: true } }),
-      registry: new RegistryClient({ address: "127.0.0.1:1", plainHttp: true }),
       log: silent,
       now: () => new Date(Date.now() + ahead * 60_000),
     });

@@ -10,7 +10,6 @@ import type { Logger } from "../kube/log.ts";
 import { type Metrics, noMetrics } from "../kube/metrics.ts";
 import { nodes, type Pod, pods } from "../kube/resources.ts";
 import { follow } from "../kube/signals.ts";
-import type { RegistryClient } from "../oci/registry.ts";
 import { checkpointController } from "./checkpoint/controller.ts";
 import {
   BY_NAMESPACE,
@@ -35,7 +34,6 @@ export interface OperatorOptions {
   /** Of this replica; made unlike its own of before by what is appended. */
   identity: string;
   settings: Settings;
-  registry: RegistryClient;
   log: Logger;
   metrics?: Metrics;
   now?: () => Date;

@@ -10,6 +10,7 @@ import { findCondition, setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
 import { checkpoints } from "../../api/kinds.ts";
 import { imageTag } from "../../api/names.ts";
+import { openRegistry, registryError } from "../../api/registry.ts";
 import { pullAddress } from "../../api/settings.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import type { ObjectName } from "../../kube/resources.ts";
@@ -24,7 +25,6 @@ import { archiveName } from "../archives.ts";
 import type { Context } from "../context.ts";
 import { type Captured, inspect, isOf, type Owner, unfit } from "../inspect.ts";
 import { decideImage } from "./decide.ts";
-import { openRegistry, registryError } from "./registry.ts";
 
 /** Pushes at once: each is one stream, and two keep a node's uplink busy. */
 const WORKERS = 2;
@@ -118,7 +118,7 @@ export function imageReconciler(
     const { metadata, status } = checkpoint;
     const repository = status?.checkpointImage ?? "";
     const known = status?.digest;
-    await using registry = await openRegistry(settings);
+    await using registry = await openRegistry(settings, "kcr-agent");
     const image = await pushCheckpointImage({
       client: registry,
       repository,
@@ -154,7 +154,7 @@ export function imageReconciler(
     { repository, digest }: { repository: string; digest: string },
     signal: AbortSignal,
   ): Promise<Outcome> {
-    await using registry = await openRegistry(settings);
+    await using registry = await openRegistry(settings, "kcr-agent");
     try {
       await verifyImage(registry, repository, digest as Digest, { signal });
     } catch (error) {

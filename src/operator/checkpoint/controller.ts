@@ -1,14 +1,15 @@
 import { ARCHIVE_FINALIZER, type Checkpoint, IMAGE_FINALIZER, RESTORABLE } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
-import { KcrError } from "../../api/errors.ts";
+import { type ErrorCode, KcrError } from "../../api/errors.ts";
 import { checkpoints } from "../../api/kinds.ts";
 import { imageTag } from "../../api/names.ts";
+import { openRegistry, registryError } from "../../api/registry.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { type Node, nodes, type ObjectName } from "../../kube/resources.ts";
 import { absent, dropFinalizer, writeStatus } from "../../kube/write.ts";
 import { isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
-import { BY_NAMESPACE, BY_NODE, type Context } from "../context.ts";
+import { BY_NAMESPACE, BY_NODE, type Context, USER_AGENT } from "../context.ts";
 import { decideCheckpoint } from "./decide.ts";
 
 /**
@@ -19,7 +20,7 @@ import { decideCheckpoint } from "./decide.ts";
  * NotFound for it.
  */
 export function checkpointController(context: Context): Controller {
-  const { client, caches, recorder, log, now } = context;
+  const { client, caches, recorder, log, now, settings } = context;
 
   const reconcile = async ({ namespace, name }: ObjectName, signal: AbortSignal): Promise<Outcome> => {
     const checkpoint = caches.checkpoints.get(namespace, name);
@@ -50,7 +51,14 @@ export function checkpointController(context: Context): Controller {
         await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER);
         return done;
       case "delete-image":
-        await deleteImage(checkpoint, decision.repository, decision.digest, signal);
+        await deleteImage(checkpoint, decision.repository, decision.digest, signal).catch(
+          (error: unknown) => {
+            const told = registryError(error);
+            // It waits for the registry, and whoever deleted it wants to know for what.
+            if (told !== undefined) report(checkpoint, told.code, `deletion waits: ${told.advice}`);
+            throw error;
+          },
+        );
         await dropFinalizer(client, checkpoints, checkpoint, IMAGE_FINALIZER);
         return done;
       default:
@@ -65,11 +73,11 @@ export function checkpointController(context: Context): Controller {
     signal: AbortSignal,
   ): Promise<void> => {
     if (repository === undefined) return;
+    await using registry = await openRegistry(settings, USER_AGENT);
     // A push that was killed before it could be recorded is found by its tag.
     const digest =
       recorded ??
-      (await context.registry.headManifest(repository, imageTag(checkpoint.metadata.name), { signal }))
-        ?.digest;
+      (await registry.headManifest(repository, imageTag(checkpoint.metadata.name), { signal }))?.digest;
     if (!isDigest(digest)) return;
     const shared = caches.checkpoints
       .byIndex(BY_NAMESPACE, checkpoint.metadata.namespace ?? "")
@@ -81,18 +89,19 @@ export function checkpointController(context: Context): Controller {
       );
     if (shared) return;
     try {
-      await context.registry.deleteManifest(repository, digest, { signal });
+      await registry.deleteManifest(repository, digest, { signal });
     } catch (error) {
       if (!hasCode(error, "unsupported")) throw error;
-      recorder.record({
-        regarding: checkpoint,
-        type: "Warning",
-        reason: "RegistryRefused",
-        action: "Delete",
-        note: `the registry does not delete: ${repository}@${digest} stays there`,
-      });
+      report(
+        checkpoint,
+        "RegistryRefused",
+        `the registry does not delete: ${repository}@${digest} stays there`,
+      );
     }
   };
+
+  const report = (regarding: Checkpoint, reason: ErrorCode, note: string): void =>
+    recorder.record({ regarding, type: "Warning", reason, action: "Delete", note });
 
   return new Controller({
     name: "checkpoint",

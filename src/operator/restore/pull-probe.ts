@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { KcrError } from "../../api/errors.ts";
+import { openRegistry, registryError } from "../../api/registry.ts";
 import { pullAddress } from "../../api/settings.ts";
 import { isAlreadyExists } from "../../kube/errors.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
@@ -10,7 +11,7 @@ import { goArchitecture } from "../../oci/image.ts";
 import { descriptorOf, encodeConfig, encodeManifest, MEDIA_TYPE } from "../../oci/manifest.ts";
 import { pushDocument } from "../../oci/push.ts";
 import type { RegistryClient } from "../../oci/registry.ts";
-import type { Context } from "../context.ts";
+import { type Context, USER_AGENT } from "../context.ts";
 
 /** Result of one node, and until when it is believed without being looked at again. */
 interface Result {
@@ -99,13 +100,13 @@ export class PullProbe {
 
   /** Pushes the probe's image, once per process, and gives the reference by which nodes pull it. */
   async #probeImage(node: string): Promise<string | KcrError> {
-    const { registry, settings, caches } = this.#context;
+    const { settings, caches } = this.#context;
     const architecture =
       caches.nodes.get(undefined, node)?.status?.nodeInfo?.architecture ?? goArchitecture();
     let image = this.#images.get(architecture);
     if (image === undefined) {
       const repository = `${settings.registry.prefix}/kcr-pull-probe`;
-      image = pushProbeImage(registry, repository, architecture).then(
+      image = this.#pushImage(repository, architecture).then(
         ({ digest }) => `${pullAddress(settings)}/${repository}@${digest}`,
       );
       this.#images.set(architecture, image);
@@ -114,9 +115,15 @@ export class PullProbe {
       return await image;
     } catch (cause) {
       this.#images.delete(architecture);
-      const why = cause instanceof Error ? cause.message : String(cause);
-      return new KcrError("RegistryUnreachable", `the registry took no image: ${why}`, { cause });
+      const told = registryError(cause);
+      if (told === undefined) throw cause;
+      return told;
     }
+  }
+
+  async #pushImage(repository: string, architecture: string): Promise<{ digest: string }> {
+    await using registry = await openRegistry(this.#context.settings, USER_AGENT);
+    return await pushProbeImage(registry, repository, architecture);
   }
 
   #pod(ref: ObjectName, node: string, image: string): Pod {

@@ -1,17 +1,17 @@
 import { readFile } from "node:fs/promises";
-import { type ErrorCode, KcrError } from "../../api/errors.ts";
-import type { Settings } from "../../api/settings.ts";
-import { CredentialsError, credentialsFor } from "../../oci/credentials.ts";
-import { RegistryError, type RegistryErrorCode } from "../../oci/errors.ts";
-import { RegistryClient } from "../../oci/registry.ts";
+import { CredentialsError, credentialsFor } from "../oci/credentials.ts";
+import { RegistryError, type RegistryErrorCode } from "../oci/errors.ts";
+import { RegistryClient } from "../oci/registry.ts";
+import { type ErrorCode, KcrError } from "./errors.ts";
+import type { Settings } from "./settings.ts";
 
 /**
  * A client of the registry that checkpoints are pushed to, with CA and credentials as they are on disk now: a
- * Secret may change while the agent runs.
+ * Secret may change while a program runs.
  *
  * Errors: KcrError RegistryUntrusted or RegistryUnauthorized where a file that the settings name is of no use.
  */
-export async function openRegistry({ registry }: Settings): Promise<RegistryClient> {
+export async function openRegistry({ registry }: Settings, userAgent: string): Promise<RegistryClient> {
   const { push, plainHttp, caFile, credentialsFile } = registry;
   const ca = caFile && (await readOr("RegistryUntrusted", caFile));
   const dockerConfig = credentialsFile && (await readOr("RegistryUnauthorized", credentialsFile));
@@ -20,7 +20,7 @@ export async function openRegistry({ registry }: Settings): Promise<RegistryClie
     plainHttp,
     ca: ca || undefined,
     credentials: dockerConfig ? credentialsFor(dockerConfig, push) : undefined,
-    userAgent: "kcr-agent",
+    userAgent,
   });
 }
 
@@ -44,7 +44,7 @@ const CODES: Record<RegistryErrorCode, ErrorCode> = {
   protocol: "RegistryRefused",
 };
 
-/** What a person is told of a failed push; undefined for what is no fault of the registry or its settings. */
+/** What a person is told of a call that failed; undefined for what is no fault of the registry or its settings. */
 export function registryError(error: unknown): KcrError | undefined {
   if (error instanceof KcrError) return error;
   if (error instanceof CredentialsError) {
