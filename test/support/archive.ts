@@ -1,20 +1,55 @@
-import { writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { open, rm } from "node:fs/promises";
 import { buffer } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import { type Header, pack } from "tar-stream";
+import { type Header, type Pack, pack } from "tar-stream";
 
-export type EntrySpec = Partial<Header> & { name: string; content?: string | Uint8Array };
+/** Content that is made while it is written, for what does not fit into memory: `size` bytes in all. */
+export interface MadeContent {
+  size: number;
+  chunks(): Iterable<Uint8Array>;
+}
+
+export type EntrySpec = Partial<Header> & { name: string; content?: string | Uint8Array | MadeContent };
+
+const CHUNK_BYTES = 2 ** 20;
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
+
+const made = (size: number, chunk: (length: number) => Uint8Array): MadeContent => ({
+  size,
+  *chunks() {
+    for (let left = size; left > 0; left -= CHUNK_BYTES) yield chunk(Math.min(left, CHUNK_BYTES));
+  },
+});
+
+/** Bytes that cannot be compressed. */
+export const randomContent = (size: number): MadeContent => made(size, randomBytes);
+
+/** Zeros, which take no disk in a file that `writeCheckpoint` writes. */
+export const hole = (size: number): MadeContent => made(size, (length) => ZEROS.subarray(0, length));
 
 /** A tar of small entries. */
 export async function makeTar(entries: readonly EntrySpec[]): Promise<Buffer> {
+  return await buffer(packed(entries));
+}
+
+/** A tar as a stream; what goes wrong with an entry ends it with that error. */
+function packed(entries: readonly EntrySpec[]): Pack {
   const tar = pack();
-  for (const { content = "", ...header } of entries) {
-    const bytes = Buffer.from(content as string);
-    if ((header.type ?? "file") === "file") tar.entry({ mtime: new Date(0), ...header }, bytes);
-    else tar.entry({ mtime: new Date(0), ...header });
+  add().catch((error: Error) => tar.destroy(error));
+  return tar;
+
+  async function add(): Promise<void> {
+    for (const { content = "", ...given } of entries) {
+      const header = { mtime: new Date(0), ...given };
+      if ((header.type ?? "file") !== "file") tar.entry(header);
+      else if (typeof content === "string" || content instanceof Uint8Array) {
+        tar.entry(header, Buffer.from(content as string));
+      } else await pipeline(content.chunks(), tar.entry({ ...header, size: content.size }));
+    }
+    tar.finalize();
   }
-  tar.finalize();
-  return await buffer(tar);
 }
 
 /** An image file of CRIU: its magic numbers, then each message with its length before it. */
@@ -52,6 +87,8 @@ export interface CheckpointSpec {
   /** Microseconds. */
   frozenUs?: number;
   log?: string;
+  /** Content of checkpoint/pages-1.img: a page unless said. */
+  pages?: Uint8Array | MadeContent;
   /** Entries to be left out, by name. */
   without?: readonly string[];
   /** More entries; one that has the name of another takes its place. */
@@ -73,6 +110,7 @@ export function checkpointEntries(spec: CheckpointSpec = {}): EntrySpec[] {
     imageRef = `registry.example/redis@sha256:${"1".repeat(64)}`,
     frozenUs = 120_000,
     log = "(00.000001) Version: 4.1\n(00.200000) Dumping finished successfully\n",
+    pages = Buffer.alloc(4096, 1),
     without = [],
     more = [],
   } = spec;
@@ -116,7 +154,7 @@ export function checkpointEntries(spec: CheckpointSpec = {}): EntrySpec[] {
       content: criuImage([0x54564319, 0x50273030], [message({ 1: 1, 2: 0 })]),
     },
     { name: "checkpoint/core-1.img", content: criuImage([0x54564319, 0x55053847], [message({ 1: 1 })]) },
-    { name: "checkpoint/pages-1.img", content: Buffer.alloc(4096, 1) },
+    { name: "checkpoint/pages-1.img", content: pages },
     { name: "dump.log", content: log },
     ...(engine === "containerd"
       ? [{ name: "status.dump", content: json({ id: containerId, state: 1 }) }]
@@ -126,9 +164,21 @@ export function checkpointEntries(spec: CheckpointSpec = {}): EntrySpec[] {
   return [...entries.filter(({ name }) => !replaced.has(name)), ...more];
 }
 
-/** Writes such an archive to a file; returns its path. */
-export async function writeCheckpoint(path: string, spec?: CheckpointSpec): Promise<string> {
-  await writeFile(path, await makeTar(checkpointEntries(spec)));
+/** Writes such an archive to a file, with holes for what is zero, whatever its size; returns its path. */
+export async function writeCheckpoint(
+  path: string,
+  spec?: CheckpointSpec,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<string> {
+  await rm(path, { force: true });
+  await using file = await open(path, "ax");
+  let size = 0;
+  for await (const chunk of packed(checkpointEntries(spec)) as AsyncIterable<Buffer>) {
+    signal?.throwIfAborted();
+    size += chunk.length;
+    if (ZEROS.subarray(0, chunk.length).equals(chunk)) await file.truncate(size);
+    else await file.appendFile(chunk);
+  }
   return path;
 }
 
