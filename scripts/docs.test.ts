@@ -1,0 +1,160 @@
+import { existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { parseAllDocuments } from "yaml";
+import { z } from "zod";
+import { checkpointSpec } from "../src/api/checkpoint.ts";
+import { customResourceDefinitions } from "../src/api/crd.ts";
+import { ERRORS } from "../src/api/errors.ts";
+import { API_VERSION } from "../src/api/group.ts";
+import { requestSpec } from "../src/api/request.ts";
+import { restorePolicy, scheduleSpec } from "../src/api/schedule.ts";
+import { settings } from "../src/api/settings.ts";
+
+const root = join(import.meta.dirname, "..");
+const read = (path: string): string => readFileSync(join(root, path), "utf8");
+const pages = ["README.md", ...globSync("docs/**/*.md", { cwd: root }).sort()];
+const everyPage = pages.map((path) => [path, read(path)] as const);
+
+const matchesOf = (text: string, pattern: RegExp): string[] =>
+  [...text.matchAll(pattern)].map((match) => match[1]!);
+
+/** The anchor that a forge gives a heading. */
+const anchorOf = (heading: string): string =>
+  heading
+    .toLowerCase()
+    .replace(/[^\p{Letter}\p{Number} _-]/gu, "")
+    .replaceAll(" ", "-");
+
+const fence = /^( *)```(\w*)\n([\s\S]*?)^\1```$/gm;
+const codeOf = (text: string, language: string): string[] =>
+  [...text.matchAll(fence)].filter((block) => block[2] === language).map((block) => block[3]!);
+const withoutCode = (text: string): string => text.replace(fence, "");
+
+/** Every YAML document in the pages, and in which. */
+const examples = everyPage.flatMap(([path, text]) =>
+  codeOf(text, "yaml").flatMap((code) =>
+    parseAllDocuments(code).map((document) => {
+      expect(document.errors, path).toEqual([]);
+      return [path, document.toJS() as Record<string, unknown>] as const;
+    }),
+  ),
+);
+
+/** What an example of a kind may say: its schema with every unknown field refused. */
+const specs: Record<string, z.ZodType> = {
+  CheckpointSchedule: z.strictObject({ ...scheduleSpec.shape, restore: restorePolicy.strict().optional() }),
+  CheckpointRequest: requestSpec.strict(),
+  Checkpoint: checkpointSpec.strict(),
+};
+const manifest = (spec: z.ZodType) =>
+  z.strictObject({
+    apiVersion: z.literal(API_VERSION),
+    kind: z.string(),
+    metadata: z.strictObject({ name: z.string(), namespace: z.string().optional() }),
+    spec,
+  });
+
+describe.each(everyPage)("%s", (path, text) => {
+  it("has no relative link that leads nowhere", () => {
+    const broken = matchesOf(withoutCode(text), /\]\(([^)\s]+)\)/g)
+      .filter((link) => !/^[a-z]+:/.test(link))
+      .filter((link) => {
+        const [file = "", anchor] = link.split("#");
+        const target = file === "" ? path : join(dirname(path), file);
+        if (!existsSync(join(root, target))) return true;
+        return (
+          anchor !== undefined && !matchesOf(read(target), /^#+ (.*)$/gm).some((h) => anchorOf(h) === anchor)
+        );
+      });
+    expect(broken).toEqual([]);
+  });
+
+  it("names no npm script that there is not", () => {
+    const scripts = Object.keys(JSON.parse(read("package.json")).scripts);
+    const named = matchesOf(text, /\bnpm run (?:-s )?([\w:-]+)/g);
+    expect(named.filter((name) => !scripts.includes(name))).toEqual([]);
+  });
+
+  it("names only errors, folders and resources that exist", () => {
+    const codes = matchesOf(
+      text,
+      /`((?:Kubelet|Registry|ImagePull|Invalid|Strategy|Restore|Node|Checkpoint)[A-Z]\w+)`/g,
+    );
+    const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests"];
+    expect(codes.filter((code) => !(code in ERRORS) && !kinds.includes(code))).toEqual([]);
+    const folders = matchesOf(text, /`((?:src|config|docs|cluster|demo|bench|test|scripts)\/[\w./-]*)`/g);
+    expect(folders.filter((folder) => !existsSync(join(root, folder)))).toEqual([]);
+  });
+});
+
+describe("examples", () => {
+  it.each(examples.filter(([, example]) => "kind" in example))(
+    "of a kind in %s are valid",
+    (_path, example) => {
+      const spec = specs[String(example["kind"])];
+      expect(spec, `kind ${example["kind"]}`).toBeDefined();
+      expect(manifest(spec!).safeParse(example).error).toBeUndefined();
+    },
+  );
+
+  it.each(examples.filter(([, example]) => "registry" in example))(
+    "of settings in %s are valid, and the shipped settings.yaml is",
+    (_path, example) => {
+      expect(settings.safeParse(example).error).toBeUndefined();
+      const [shipped] = parseAllDocuments(read("config/settings.yaml"));
+      expect(settings.safeParse(shipped?.toJS()).error).toBeUndefined();
+    },
+  );
+
+  it("are there", () => {
+    const kinds = examples.map(([path, example]) => [path, example["kind"]]);
+    expect(kinds).toContainEqual(["docs/guides/first-steps.md", "CheckpointSchedule"]);
+    expect(kinds).toContainEqual(["docs/guides/first-steps.md", "CheckpointRequest"]);
+    expect(examples.some(([path, example]) => path === "README.md" && "registry" in example)).toBe(true);
+  });
+
+  it("of patches in shell commands are fields of the schedule", () => {
+    const patches = everyPage.flatMap(([, text]) =>
+      codeOf(text, "sh").flatMap((code) => matchesOf(code, /patch ckpts .* -p '([^']+)'/g)),
+    );
+    expect(patches.length).toBeGreaterThan(0);
+    for (const patch of patches) {
+      const { spec } = JSON.parse(patch);
+      expect(scheduleSpec.partial().strict().safeParse(spec).error, patch).toBeUndefined();
+    }
+  });
+});
+
+it("the settings table names every setting with its default, and no other", () => {
+  const rows = matchesOf(
+    read("docs/guides/install.md"),
+    /^\| `((?:registry|kubelet|limits|restore)\.\w+)` \|/gm,
+  );
+  const parsed = settings.parse({ registry: { push: "registry.example.com" } });
+  const shape = Object.entries(settings.shape).flatMap(([part, schema]) => {
+    const inner = "innerType" in schema.def ? (schema.def.innerType as z.ZodObject) : (schema as z.ZodObject);
+    return Object.keys(inner.shape).map((key) => [part, key] as const);
+  });
+  expect(rows.sort()).toEqual(shape.map(([part, key]) => `${part}.${key}`).sort());
+  for (const [part, key] of shape) {
+    const value = (parsed as unknown as Record<string, Record<string, unknown>>)[part]?.[key];
+    if (value === undefined || key === "push") continue;
+    const shown = typeof value === "object" ? JSON.stringify(value) : String(value);
+    expect(read("docs/guides/install.md")).toContain(`| \`${part}.${key}\` | \`${shown}\` |`);
+  }
+});
+
+it("every error code of the reference is in the code", () => {
+  const listed = matchesOf(read("docs/reference/errors.md"), /^## (\w+)$/gm);
+  expect(listed).toEqual(Object.keys(ERRORS));
+});
+
+it("short names that the pages use are those of the CRDs", () => {
+  const short = [...customResourceDefinitions().values()].flatMap(
+    (crd) => (crd as { spec: { names: { shortNames: string[]; plural: string } } }).spec.names.shortNames,
+  );
+  const used = everyPage.flatMap(([, text]) => matchesOf(text, /\b(ckpt\w*)\b/g));
+  expect(used.length).toBeGreaterThan(10);
+  expect([...new Set(used)].filter((name) => !short.includes(name))).toEqual([]);
+});
