@@ -110,6 +110,13 @@ export class World {
     });
   }
 
+  /** Gives a Deployment the schedule annotation, or takes it away. */
+  async annotate(deployment: string, schedule: string | null): Promise<void> {
+    const body = { metadata: { annotations: { [SCHEDULE_ANNOTATION]: schedule } } };
+    const name = { namespace: this.namespace, name: deployment };
+    await this.client.patch(deployments, name, { type: "merge", body });
+  }
+
   /** The schedule that a workload's annotation made, once it is there. */
   schedule(name: string): Promise<CheckpointSchedule> {
     return waitFor(`schedule ${name}`, () => this.client.get(schedules, { namespace: this.namespace, name }));
