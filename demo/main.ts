@@ -72,7 +72,10 @@ async function play(): Promise<boolean> {
   screen.heading("Summary");
   screen.lines(summary(result, seen));
   closing(screen, { name, result, seen, kept: flags.down !== true });
-  if (flags.down) await down({ name, progress });
+  if (flags.down) {
+    await down({ name, progress });
+    screen.line(`Cluster ${name} is gone.`);
+  }
   return isWhole(result, seen);
 }
 
