@@ -71,6 +71,8 @@ export interface Cluster {
     /** The name by which the nodes' containerd knows it. */
     readonly pull: string;
   };
+  /** The address at which nodes and pods reach this machine. */
+  readonly hostAddress: string;
   readonly nodes: readonly { name: string; ip: string; containerd: ContainerdVersion }[];
   /** Names of the images that tests and demo may run. */
   readonly images: { busybox: string; redis: string; pause: string };
@@ -471,6 +473,7 @@ function handle(state: State): Cluster {
   return {
     name,
     kubeconfigPath: kubeconfigPath(name),
+    hostAddress: plan.host.ip,
     registry: { push: `${plan.controlPlane.ip}:${registryPort}`, pull: registryName },
     nodes: plan.workers.map(({ name, ip, containerd }) => ({ name, ip, containerd })),
     images: {

@@ -77,6 +77,26 @@ export class Installation {
     await this.whole();
   }
 
+  /**
+   * Waits until kcr's pods see a file of Secret kcr-registry as it is now. The nodes would look for a change once a
+   * minute; they look at once at a pod that was changed.
+   */
+  async seesSecret(file: string, content: string): Promise<void> {
+    const { cluster } = this.#world;
+    const all = [...(await this.operators()), ...(await this.#pods("kcr-agent"))];
+    const names = all.map(({ metadata }) => `pod/${metadata.name}`);
+    const change = `kcr.test/refreshed=${Date.now()}`;
+    await cluster.kubectl(["-n", NAMESPACE, "annotate", "--overwrite", ...names, change]);
+    for (const { metadata, spec } of all) {
+      const path = `/var/lib/kubelet/pods/${metadata.uid}/volumes/kubernetes.io~secret/registry/${file}`;
+      await waitFor(
+        `${metadata.name} to see ${file} as it is`,
+        async () => (await cluster.nodeExec(spec?.nodeName ?? "", ["cat", path])) === content,
+        { timeoutMs: 120_000 },
+      );
+    }
+  }
+
   /** Makes all pods of a part anew, as after a change of what they read when they start, and waits for them. */
   async restart(part: "deployment/kcr-operator" | "daemonset/kcr-agent"): Promise<void> {
     await this.#world.cluster.kubectl(["-n", NAMESPACE, "rollout", "restart", part]);

@@ -14,15 +14,17 @@ export interface RegistryOptions {
   auth?: "none" | "basic" | "token";
   /** Serve HTTPS with a certificate of an authority of its own. Default false. */
   tls?: boolean;
-  /** Whom its certificate names. Default 127.0.0.1 and localhost. */
+  /** The address of this machine at which it listens. Default 127.0.0.1. */
+  host?: string;
+  /** Whom its certificate names. Default that address and localhost. */
   names?: readonly string[];
   /** Whether manifests can be deleted. Default true. */
   deletes?: boolean;
 }
 
-/** A distribution registry of the pinned version, on loopback, with its data in a temporary directory. */
+/** A distribution registry of the pinned version, on loopback unless told otherwise, with its data in a temporary directory. */
 export interface TestRegistry {
-  /** "127.0.0.1:<port>". */
+  /** "<host>:<port>". */
   readonly address: string;
   readonly port: number;
   readonly plainHttp: boolean;
@@ -48,13 +50,14 @@ const CREDENTIALS = { username: "kcr", password: "checkpoint-push" };
 const HTPASSWD = `${CREDENTIALS.username}:$2a$04$rz5ELVyRN.eCk9wAdA2a..J4I1HUyW512iBNXK30V4WwIJiyihTHC\n`;
 
 export async function startRegistry(options: RegistryOptions = {}): Promise<TestRegistry> {
-  const { auth = "none", tls = false, names = ["127.0.0.1", "localhost"], deletes = true } = options;
+  const { auth = "none", tls = false, host = "127.0.0.1", deletes = true } = options;
+  const { names = [host, "localhost"] } = options;
   const { "registry/registry": binary } = await ensureBinaries(["registry/registry"]);
   const directory = await mkdtemp(join(tmpdir(), "kcr-registry-"));
   const logFile = join(directory, "log");
   const configFile = join(directory, "config.yml");
   const ca = tls ? await writeCertificates(directory, names) : undefined;
-  const tokens = auth === "token" ? await startTokenService({ credentials: CREDENTIALS }) : undefined;
+  const tokens = auth === "token" ? await startTokenService({ credentials: CREDENTIALS, host }) : undefined;
   await writeFile(join(directory, "htpasswd"), HTPASSWD);
   if (tokens) await writeFile(join(directory, "jwks.json"), JSON.stringify(tokens.jwks));
 
@@ -71,7 +74,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
       maintenance: { uploadpurging: { enabled: false } },
     },
     http: {
-      addr: `127.0.0.1:${port}`,
+      addr: `${host}:${port}`,
       // Known, so that uploads survive a restart, as with any registry set up for more than one replica.
       secret: "shared by all replicas",
       ...(tls && { tls: { certificate: join(directory, "tls.crt"), key: join(directory, "tls.key") } }),
@@ -99,7 +102,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
       async () => {
         const text = await readFile(logFile, "utf8");
         if (started.exitCode !== null) throw new Error(text.slice(-2000));
-        return Number(/listening on 127\.0\.0\.1:(\d+)/.exec(text)?.[1]) || undefined;
+        return Number(/listening on [\d.]+:(\d+)/.exec(text)?.[1]) || undefined;
       },
       { intervalMs: 20, timeoutMs: 20_000 },
     );
@@ -125,7 +128,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     throw error;
   }
   return {
-    address: `127.0.0.1:${port}`,
+    address: `${host}:${port}`,
     port,
     plainHttp: !tls,
     ca,

@@ -26,9 +26,14 @@ export interface TokenService {
 
 export interface TokenServiceOptions {
   credentials: { username: string; password: string };
+  /** The address of this machine at which it listens. Default 127.0.0.1. */
+  host?: string;
 }
 
-export async function startTokenService({ credentials }: TokenServiceOptions): Promise<TokenService> {
+export async function startTokenService({
+  credentials,
+  host = "127.0.0.1",
+}: TokenServiceOptions): Promise<TokenService> {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const kid = randomUUID();
   const jwks = { keys: [{ ...publicKey.export({ format: "jwk" }), kid, alg: "ES256", use: "sig" }] };
@@ -71,10 +76,10 @@ export async function startTokenService({ credentials }: TokenServiceOptions): P
     });
     answer(200, { token: jwt(access), expires_in: lifeSeconds });
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(0, host);
   await once(server, "listening");
   return {
-    realm: `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`,
+    realm: `http://${host}:${(server.address() as AddressInfo).port}/token`,
     service,
     issuer,
     jwks,
