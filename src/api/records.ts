@@ -44,7 +44,7 @@ export function readRecords(pod: KubeObject): Records {
   }
 }
 
-/** Whether `run` may be dumped: runs after the newest decided one are not, lest they bury the state before. */
+/** Whether a run may be dumped: only the one that was decided about, lest another buries the state before. */
 export function mayDump(record: ContainerRecord | undefined, restartCount: number): boolean {
-  return record?.restore === undefined && restartCount <= (record?.run ?? 0);
+  return record?.restore === undefined && restartCount === (record?.run ?? 0);
 }

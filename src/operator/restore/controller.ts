@@ -6,7 +6,7 @@ import { checkpoints, isGood } from "../../api/kinds.ts";
 import { RECORD_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf } from "../../api/lineage.ts";
 import { type ContainerStatus, containersOf, statusOf } from "../../api/pod.ts";
-import { type ContainerRecord, readRecords } from "../../api/records.ts";
+import { type ContainerRecord, containerRecord, readRecords } from "../../api/records.ts";
 import { pullAddress } from "../../api/settings.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
@@ -189,7 +189,7 @@ export function restoreController(context: Context): Controller {
     image?: string,
   ): Promise<void> => {
     const { namespace, name, uid, resourceVersion, annotations } = pod.metadata;
-    const records = JSON.stringify({ ...readRecords(pod), [container]: record });
+    const records = JSON.stringify({ ...readRecords(pod), [container]: containerRecord.parse(record) });
     // The cache drops other annotations, so whether there are any is asked of the object as it is now.
     const current = await client.get(pods, { namespace, name });
     const body: JsonPatch = [

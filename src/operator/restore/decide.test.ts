@@ -1,9 +1,10 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { KcrError } from "../../api/errors.ts";
 import { lineageOf } from "../../api/lineage.ts";
 import type { ContainerStatus } from "../../api/pod.ts";
-import type { ContainerRecord } from "../../api/records.ts";
+import { type ContainerRecord, containerRecord } from "../../api/records.ts";
 import { decideRestore, type RestoreInput } from "./decide.ts";
 
 const NOW = new Date("2026-01-01T01:00:00Z");
@@ -303,5 +304,87 @@ describe("an image that a person changes", () => {
     });
     expect(decision).toMatchObject({ type: "settle", record: { originalImage: "registry/app:2", run: 3 } });
     expect(decision).not.toMatchObject({ record: { parent: "a2" } });
+  });
+});
+
+describe("decisions", () => {
+  const instant = fc
+    .integer({ min: 0, max: 3600 })
+    .map((s) => new Date(Date.UTC(2026, 0, 1) + s * 1000).toISOString());
+  const terminated = fc.record({
+    exitCode: fc.constantFrom(0, 1, 137),
+    reason: fc.constantFrom("Error", "Completed", "OOMKilled"),
+    startedAt: instant,
+    finishedAt: instant,
+  });
+  const state = fc.oneof(
+    instant.map((startedAt) => ({ running: { startedAt } })),
+    terminated.map((t) => ({ terminated: t })),
+    fc
+      .constantFrom("CrashLoopBackOff", "ImagePullBackOff", "CreateContainerError", "ContainerCreating")
+      .map((reason) => ({ waiting: { reason } })),
+  );
+  const images = [ORIGINAL, imageOf("a1"), imageOf("a2"), imageOf("gone"), "registry/app:2"];
+  const records = fc.option(
+    fc.record({
+      originalImage: fc.constantFrom(ORIGINAL, "registry/app:2"),
+      run: fc.nat(4),
+      crashes: fc.nat(4),
+      parent: fc.option(fc.constantFrom("a1", "a2", "gone"), { nil: undefined }),
+      restore: fc.option(
+        fc.record({
+          checkpoint: fc.option(fc.constantFrom("a1", "a2", "gone"), { nil: undefined }),
+          image: fc.constantFrom(...images),
+          after: fc.nat(4),
+          startedTime: instant,
+        }),
+        { nil: undefined },
+      ),
+    }),
+    { nil: undefined },
+  );
+
+  it("come to rest: on one picture of the container nothing is written more than twice", () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          specImage: fc.constantFrom(...images),
+          status: fc.record({
+            restartCount: fc.nat(5),
+            state,
+            lastState: terminated.map((t) => ({ terminated: t })),
+          }),
+          record: records,
+          wanted: fc.boolean(),
+          fallback: fc.constantFrom("FreshStart" as const, "Fail" as const),
+          restartPolicy: fc.constantFrom("Always" as const, "OnFailure" as const, "Never" as const),
+          caughtUp: fc.boolean(),
+        }),
+        (given) => {
+          let specImage: string = given.specImage;
+          let record: ContainerRecord | undefined = given.record;
+          let { caughtUp } = given;
+          const seen = { ...status(0, running), ...given.status } as ContainerStatus;
+          const among = all.map((c) => structuredClone(c));
+          const written: string[] = [];
+          for (let round = 0; round < 6; round++) {
+            const decision = decide({ ...given, specImage, record, caughtUp, status: seen }, among);
+            if (decision.type !== "settle" && decision.type !== "swap") return;
+            written.push(JSON.stringify(decision));
+            if (decision.type === "swap") {
+              specImage = decision.image;
+              caughtUp = false;
+              decision.poisoned?.status?.conditions?.forEach((c) => {
+                if (c.type === "Poisoned") c.status = "True";
+              });
+            }
+            // As it comes back from the pod's annotation.
+            record = containerRecord.parse(JSON.parse(JSON.stringify(decision.record)));
+          }
+          expect(written).toEqual("at most two writes");
+        },
+      ),
+      { numRuns: 3000 },
+    );
   });
 });

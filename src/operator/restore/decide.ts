@@ -84,6 +84,8 @@ interface End {
 
 function endOf(status: ContainerStatus, run: number): End | undefined {
   const { state, lastState, restartCount } = status;
+  // The count began anew: the runtime has forgotten the container, and with it how its run ended.
+  if (restartCount < run) return state?.running === undefined ? undefined : { runs: 1 };
   if (state?.terminated !== undefined) return { runs: restartCount - run + 1, terminated: state.terminated };
   if (state?.running !== undefined) {
     return restartCount > run ? { runs: restartCount - run, terminated: lastState?.terminated } : undefined;
