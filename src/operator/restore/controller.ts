@@ -59,8 +59,8 @@ export function restoreController(context: Context): Controller {
       if (status === undefined || (own === undefined && record === undefined)) continue;
       const decision = decide(pod, container.name, status, record, own);
       const outcome = await act(pod, container.name, status, decision, own);
-      // One write to the pod at a time: the next is decided on what the first made of it.
-      if (outcome === "written") return again(0);
+      // One write to the pod at a time: its change brings us here again, with what the write made of it.
+      if (outcome === "written") return done;
       if (outcome !== undefined) soonest = Math.min(soonest ?? outcome, outcome);
     }
     return soonest === undefined ? done : again(soonest);
