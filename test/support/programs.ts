@@ -40,18 +40,14 @@ export const onceOnlyCounter = (world: World): Partial<Container> => ({
 });
 
 /**
- * Carries a mark in its memory, which begins at 0 and grows with each `advance`. It ends at once while its mark
- * is in the range of marks that `forbid` wrote outside its memory.
+ * Carries a mark in its memory, which begins at 0 and grows with each `advance`. It ends at once while its mark is
+ * one that was forbidden outside its memory.
  */
 export const marked = (world: World): Partial<Container> => ({
   ...shell(
     world,
     "mark=0; trap 'mark=$((mark+1))' USR1",
-    forever(
-      "least=1000; [ -e /pod/forbidden ] && read least </pod/forbidden",
-      '[ "$mark" -ge "$least" ] && exit 1',
-      "echo $mark >/tmp/mark",
-    ),
+    forever("[ -e /pod/forbidden-$mark ] && exit 1", "echo $mark >/tmp/mark"),
   ),
   volumeMounts: [podMount],
 });
@@ -74,7 +70,7 @@ export async function advance(world: World, pod: Pod): Promise<number> {
   return Number(said.trim());
 }
 
-/** From now on a `marked` container of this pod ends at once when its mark is `least` or more. */
-export async function forbid(world: World, pod: Pod, least: number): Promise<void> {
-  await world.exec(pod, ["sh", "-c", `echo ${least} >/pod/.new && mv /pod/.new /pod/forbidden`]);
+/** From now on a `marked` container of this pod ends at once when it carries one of these marks. */
+export async function forbid(world: World, pod: Pod, ...marks: number[]): Promise<void> {
+  await world.exec(pod, ["touch", ...marks.map((n) => `/pod/forbidden-${n}`)]);
 }
