@@ -23,14 +23,14 @@ export class Installation {
     return this.#pods("kcr-operator");
   }
 
-  /** The pod of the operator that leads by its Lease, running or not. */
-  async leader(): Promise<Pod> {
+  /** The pod of the operator that leads by its Lease, once one does. */
+  leader(): Promise<Pod> {
     const { client } = this.#world;
-    const { spec } = await client.get(leases, { namespace: NAMESPACE, name: "kcr-operator" });
-    const holder = spec?.holderIdentity?.split("_")[0];
-    const leader = (await this.operators()).find((pod) => pod.metadata.name === holder);
-    if (leader === undefined) throw new Error(`the lease is held by ${holder || "nobody"}`);
-    return leader;
+    return waitFor("an operator to lead", async () => {
+      const { spec } = await client.get(leases, { namespace: NAMESPACE, name: "kcr-operator" });
+      const holder = spec?.holderIdentity?.split("_")[0];
+      return (await this.operators()).find((pod) => pod.metadata.name === holder);
+    });
   }
 
   async agent(node: string): Promise<Pod> {
