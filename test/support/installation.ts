@@ -47,6 +47,15 @@ export class Installation {
     await this.#world.cluster.nodeExec(pod.spec?.nodeName ?? "", kill);
   }
 
+  /** Waits until the process of a pod as it was then has ended, and says how. */
+  ended(pod: Pod): Promise<{ exitCode: number; finishedAt?: string }> {
+    return waitFor(`${pod.metadata.name} to end`, async () => {
+      const { status } = await this.#world.client.get(pods, pod.metadata);
+      const container = status?.containerStatuses?.[0];
+      return (container?.restartCount ?? 0) > runsOf(pod) && container?.lastState?.terminated;
+    });
+  }
+
   /** SIGKILL to the process of one of kcr's pods as soon as a shell's condition holds on its node. */
   async killOnce(pod: Pod, condition: string): Promise<void> {
     const { cluster } = this.#world;

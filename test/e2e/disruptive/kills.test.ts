@@ -93,6 +93,18 @@ describe.skipIf(cluster === undefined)("killed", () => {
     await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
   });
 
+  it("an agent, politely (SIGTERM) during a dump: it ends with exit code 0 when that is done", async () => {
+    const { pod } = await deployLarge("polite");
+    const agent = await kcr.agent(nodeOf(pod));
+    await world.ask("polite", { podReference: { name: pod.metadata.name } });
+    await inProgress("polite");
+    await kcr.signal(agent, "SIGTERM");
+    expect((await request("polite")).status?.phase, "it was over before the signal").toBe("InProgress");
+    expect((await kcr.ended(agent)).exitCode).toBe(0);
+    expect((await request("polite")).status?.phase).toBe("Completed");
+    expect(await checkpointsOf(pod)).toHaveLength(1);
+  });
+
   it("an agent, in the middle of a push: the archive stays until its image is whole in the registry", async () => {
     const { pod } = await deployLarge("push");
     const node = nodeOf(pod);

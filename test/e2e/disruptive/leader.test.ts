@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { checkpoints, requests, schedules } from "../../../src/api/kinds.ts";
 import { leases, type Pod, pods } from "../../../src/kube/resources.ts";
 import { absent, writeStatus } from "../../../src/kube/write.ts";
-import { Installation, runsOf } from "../../support/installation.ts";
+import { Installation } from "../../support/installation.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { counter, RARELY, World } from "../../support/world.ts";
 
@@ -91,11 +91,7 @@ describe.skipIf(cluster === undefined)("an operator", () => {
     const pod = await choose();
     const sent = Date.now();
     await kcr.signal(pod, "SIGTERM");
-    const ended = await waitFor("it to end", async () => {
-      const { status } = await world.client.get(pods, pod.metadata);
-      const container = status?.containerStatuses?.[0];
-      return (container?.restartCount ?? 0) > runsOf(pod) && container?.lastState?.terminated;
-    });
+    const ended = await kcr.ended(pod);
     expect(ended.exitCode).toBe(0);
     const grace = pod.spec?.terminationGracePeriodSeconds ?? 0;
     expect(Date.parse(`${ended.finishedAt}`) - sent).toBeLessThan(Math.min(grace * 1000, 10_000));
