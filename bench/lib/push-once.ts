@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import { pushCheckpointImage } from "../../src/oci/checkpoint-image.ts";
 import { RegistryClient } from "../../src/oci/registry.ts";
+import { peakMemory } from "./peak-memory.ts";
 
 /** What one push cost, as this program writes it to its standard output. */
 export interface PushCost {
@@ -22,6 +22,5 @@ await pushCheckpointImage({
   annotations: { "org.criu.checkpoint.container.name": "bench" },
 });
 const milliseconds = performance.now() - start;
-const peak = /^VmHWM:\s+([0-9]+) kB$/m.exec(await readFile("/proc/self/status", "utf8"));
-const cost: PushCost = { milliseconds, peakBytes: Number(peak?.[1]) * 1024 };
+const cost: PushCost = { milliseconds, peakBytes: await peakMemory("self") };
 console.log(JSON.stringify(cost));
