@@ -1,0 +1,337 @@
+/** A line of the product, broken, and the test that has to notice. */
+export interface Mutant {
+  /** What the broken product does. */
+  fault: string;
+  file: string;
+  /** Exact text that occurs once in the file. */
+  find: string;
+  replace: string;
+  test: {
+    project: "unit" | "integration" | "e2e" | "disruptive";
+    file: string;
+    /** Part of the test's full name. */
+    name: string;
+  };
+  /** Its test needs the local cluster. */
+  slow?: boolean;
+}
+
+const unit = (file: string, name: string): Mutant["test"] => ({ project: "unit", file, name });
+const integration = (file: string, name: string): Mutant["test"] => ({ project: "integration", file, name });
+const disruptive = (file: string, name: string) => ({
+  test: { project: "disruptive" as const, file: `test/e2e/disruptive/${file}`, name },
+  slow: true,
+});
+
+const AGENT = "src/agent/agent.integration.test.ts";
+const OPERATOR = "src/operator/operator.integration.test.ts";
+const REGISTRY = "src/oci/registry.integration.test.ts";
+
+export const mutants: readonly Mutant[] = [
+  // workload -> schedule
+  {
+    fault: "a schedule is not owned by its Deployment, and outlives it",
+    file: "src/operator/workload/controller.ts",
+    find: "metadata: { ...target, ownerReferences: [ownerReference(workload, true)] },",
+    replace: "metadata: { ...target },",
+    test: integration(OPERATOR, "makes an owned schedule of an annotated Deployment"),
+  },
+  {
+    fault: "a person's own schedule of the Deployment's name is taken over",
+    file: "src/operator/workload/decide.ts",
+    find: "const ours = existing?.ownerUID === workload.uid;",
+    replace: "const ours = existing !== undefined;",
+    test: unit("src/operator/workload/decide.test.ts", "never takes over a person's own schedule"),
+  },
+  {
+    fault: "an annotation that is taken away leaves its schedule running",
+    file: "src/operator/workload/decide.ts",
+    find: 'return ours ? { type: "remove" } : { type: "nothing" };',
+    replace: 'return { type: "nothing" };',
+    test: unit("src/operator/workload/decide.test.ts", "whose annotation is gone removes the schedule"),
+  },
+  {
+    fault: "a cron expression of six fields is taken for one of five",
+    file: "src/api/cron.ts",
+    find: "\\S+(\\s+\\S+){4})",
+    replace: "\\S+(\\s+\\S+){4,5})",
+    test: unit("src/api/cron.test.ts", "is refused for good"),
+  },
+  {
+    fault: "a cron expression that never fires is tried again for ever",
+    file: "src/api/cron.ts",
+    find: "if (!run) throw",
+    replace: "if (!run) return new Date(0);\n    if (!run) throw",
+    test: unit("src/api/cron.test.ts", "is refused for good"),
+  },
+
+  // schedule -> request
+  {
+    fault: "the n-th tick fires n times",
+    file: "src/operator/schedule/decide.ts",
+    find: "const since = input.lastRunTime ?? input.createdTime;",
+    replace: "const since = input.createdTime;",
+    test: unit("src/operator/schedule/decide.test.ts", "runs a slot once, however often it is looked at"),
+  },
+  {
+    fault: "an empty selector selects every pod of the namespace",
+    file: "src/operator/schedule/targets.ts",
+    find: "if (wanted.length === 0 && expressions.length === 0) return false;",
+    replace: "",
+    test: unit("src/operator/schedule/decide.test.ts", "that is empty matches nothing"),
+  },
+  {
+    fault: "matchExpressions are ignored",
+    file: "src/operator/schedule/targets.ts",
+    find: "wanted.every(([key, value]) => labels[key] === value) &&",
+    replace: "wanted.every(([key, value]) => labels[key] === value) ||",
+    test: unit("src/operator/schedule/decide.test.ts", "with matchExpressions is not ignored"),
+  },
+  {
+    fault: "pods that are pending or being deleted are captured",
+    file: "src/operator/schedule/targets.ts",
+    find: ".filter((pod) => isRunning(pod) && matches(",
+    replace: ".filter((pod) => matches(",
+    test: unit("src/operator/schedule/decide.test.ts", "are the running pods"),
+  },
+  {
+    fault: "always the first container is captured",
+    file: "src/operator/schedule/targets.ts",
+    find: "const names = spec.containers ?? (fallback",
+    replace: "const names = (fallback",
+    test: unit("src/operator/schedule/decide.test.ts", "are each named container"),
+  },
+  {
+    fault: "label values over 63 characters are written, and refused",
+    file: "src/api/names.ts",
+    find: "export const labelValue = (text: string): string => shorten(text, MAX_LABEL);",
+    replace: "export const labelValue = (text: string): string => text;",
+    test: unit("src/api/names.test.ts", "of any length stay within the limits"),
+  },
+  {
+    fault: "two containers of one pod in one slot have one name",
+    file: "src/api/names.ts",
+    find: 'c.container === c.defaultContainer ? "" :',
+    replace: 'c.container !== "" ? "" :',
+    test: unit("src/api/names.test.ts", "tell the containers of one pod apart"),
+  },
+  {
+    fault: "workloads of one name in two namespaces share a repository",
+    file: "src/api/names.ts",
+    find: 'const parent = [...prefix.split("/").filter(Boolean), namespace].join("/");',
+    replace: 'const parent = prefix.split("/").filter(Boolean).join("/");',
+    test: unit("src/api/names.test.ts", "of two namespaces never share a repository"),
+  },
+
+  // request
+  {
+    fault: "a request may name another tenant's pod (agent)",
+    file: "src/agent/dump/decide.ts",
+    find: "if (namespace !== undefined && namespace !== metadata.namespace) {",
+    replace: "if (namespace === null) {",
+    test: unit("src/agent/dump/decide.test.ts", "refuses a pod of another namespace"),
+  },
+  {
+    fault: "timeoutSeconds is never read",
+    file: "src/agent/dump/decide.ts",
+    find: 'return new Date(Date.parse(from ?? "") + timeout * 1000);',
+    replace: 'return new Date(Date.parse(from ?? "") + (timeout, DEFAULT_TIMEOUT_SECONDS) * 1000);',
+    test: unit("src/agent/dump/decide.test.ts", "reads timeoutSeconds"),
+  },
+  {
+    fault: "one container is dumped twice at once",
+    file: "src/agent/slots.ts",
+    find: "if (this.#held.has(key) || this.#held.size >= this.#limit) return undefined;",
+    replace: "if (this.#held.size >= this.#limit) return undefined;",
+    test: unit("src/agent/slots.test.ts", "never two to one container"),
+  },
+  {
+    fault: "a request that a killed agent left in progress begins anew, and its archive is lost",
+    file: "src/agent/dump/decide.ts",
+    find: 'if (begun) return { type: "resume", ...begun };',
+    replace: "",
+    test: integration(AGENT, "after the dump: its archive is adopted, though the pod is gone"),
+  },
+  {
+    fault: "an archive that a killed dump left cut off stays on the node",
+    file: "src/agent/dump/capture.ts",
+    find: "else await archives.remove(file.name);",
+    replace: "",
+    test: unit("src/agent/dump/capture.test.ts", "is removed when it is cut off for good"),
+  },
+  {
+    fault: "a container that restarted under the dump becomes the Checkpoint of the run before",
+    file: "src/agent/dump/capture.ts",
+    find: "if (identity.containerId !== lineage.containerID) {",
+    replace: "if (identity.containerId === undefined) {",
+    test: unit("src/agent/dump/capture.test.ts", "an archive of a later run"),
+  },
+  {
+    fault: "a run that was to be restored and was not buries the state that it lacks",
+    file: "src/agent/dump/capture.ts",
+    find: "    restoredFrom !== undefined &&",
+    replace: "    restoredFrom === null &&",
+    test: unit("src/agent/dump/capture.test.ts", "a run that was to be restored and was not"),
+  },
+  {
+    fault: "the image of a checkpoint of a restored container is taken for its base",
+    file: "src/agent/dump/source.ts",
+    find: "const baseImage = record?.originalImage ?? container.image ?? status.image;",
+    replace: "const baseImage = container.image ?? status.image;",
+    test: integration(AGENT, "makes a Checkpoint that tells whose state it is"),
+  },
+
+  // archive -> image
+  {
+    fault: "a path passes for an archive's name",
+    file: "src/agent/archives.ts",
+    find: '.refine((name) => !name.includes(".."))',
+    replace: "",
+    test: unit("src/agent/archives.test.ts", "as an archive's name"),
+  },
+  {
+    fault: "a name that leads elsewhere is put into the kubelet's URL",
+    file: "src/agent/kubelet.ts",
+    find: "if (!schema.safeParse(name).success) throw",
+    replace: "if (!schema) throw",
+    test: unit("src/agent/kubelet.test.ts", "never asks for"),
+  },
+  {
+    fault: "a kubelet's certificate is not verified",
+    file: "src/agent/kubelet.ts",
+    find: "rejectUnauthorized: kubelet.insecureSkipVerify !== true,",
+    replace: "rejectUnauthorized: false,",
+    test: unit("src/agent/kubelet.test.ts", "whose certificate another CA signed"),
+  },
+  {
+    fault: "a damaged archive becomes a Checkpoint",
+    file: "src/agent/inspect.ts",
+    find: "if (!archive.isWhole) throw",
+    replace: "if (archive.size < 0) throw",
+    test: unit("src/agent/dump/capture.test.ts", "is waited for while it may still be written to"),
+  },
+  {
+    fault: "an archive that is cut off passes for whole",
+    file: "src/archive/checkpoint.ts",
+    find: 'await check(() => assertImage(tar, "checkpoint/pstree.img", "pstree"));',
+    replace: "",
+    test: unit("src/archive/checkpoint.test.ts", "is not whole without checkpoint/pstree.img"),
+  },
+  {
+    fault: "an archive is deleted although its image is not in the registry",
+    file: "src/agent/image/controller.ts",
+    find: "await verifyImage(registry, repository, digest as Digest, { signal });",
+    replace: "",
+    test: integration(AGENT, "an archive stays when its image is not in the registry after all"),
+  },
+  {
+    fault: "an image that lacks a blob passes for whole",
+    file: "src/oci/push.ts",
+    find: "if (size === blob.size) continue;",
+    replace: "if (size !== blob.size) continue;",
+    test: integration(REGISTRY, "an image that lacks a blob does not pass for whole"),
+  },
+  {
+    fault: "another tenant's archive is pushed for whoever names it",
+    file: "src/agent/image/controller.ts",
+    find: "if (!isOf(captured, ownerOf(checkpoint))) {",
+    replace: "if (captured === undefined) {",
+    test: integration(AGENT, "a Checkpoint that names another tenant's archive gets neither"),
+  },
+  {
+    fault: "credentials go to a token service over plain HTTP",
+    file: "src/oci/auth.ts",
+    find: '(realm?.protocol === "http:" && plainHttp)) return realm;',
+    replace: '(realm?.protocol === "http:")) return realm;',
+    test: integration(REGISTRY, "no credentials go to a token service over plain HTTP"),
+  },
+  {
+    fault: "why the registry does not take an image is not told",
+    file: "src/agent/image/controller.ts",
+    find: "      await reportRegistry(current, error);\n",
+    replace: "",
+    test: integration(AGENT, "while the registry is down the archive is kept and the reason told"),
+  },
+  {
+    fault: "a Checkpoint goes before its archive",
+    file: "src/operator/checkpoint/decide.ts",
+    find: 'return nodeExists ? { type: "nothing" } : { type: "release-archive" };',
+    replace: 'return { type: "release-archive" };',
+    test: unit("src/operator/checkpoint/decide.test.ts", "not before the agent has removed the archive"),
+  },
+
+  // under all of it
+  {
+    fault: "two operators lead at once",
+    file: "src/kube/leader.ts",
+    find: "if (this.#heldByAnother() && !this.#expired()) return false;",
+    replace: "",
+    test: integration("src/kube/leader.integration.test.ts", "of three candidates one leads"),
+  },
+  {
+    fault: "a handler that throws loses the event",
+    file: "src/kube/subscription.ts",
+    find: "this.#owed.set(key, change);",
+    replace: "this.#owed.delete(key);",
+    test: unit("src/kube/subscription.test.ts", "a handler that throws loses no event"),
+  },
+  {
+    fault: "a change during a reconcile is lost",
+    file: "src/kube/queue.ts",
+    find: "if (this.#again.delete(key)) this.add(key);",
+    replace: "this.#again.delete(key);",
+    test: unit("src/kube/queue.test.ts", "a key added while it is processed runs again"),
+  },
+  {
+    fault: "a watch whose version is too old is resumed at it for ever",
+    file: "src/kube/watch-state.ts",
+    find: "  if (isGone(error)) {\n",
+    replace: "  if (isGone(null)) {\n",
+    test: unit("src/kube/watch-state.test.ts", "410"),
+  },
+
+  // on the local cluster
+  {
+    fault: "what a killed agent's dump has begun to write is left on its node",
+    file: "src/agent/dump/capture.ts",
+    find: "    if (captured === undefined) {\n",
+    replace: "    if (captured === undefined) {\n      continue;\n",
+    ...disruptive("kills.test.ts", "while the archive is written"),
+  },
+  {
+    fault: "an archive is deleted before its image was seen in the registry",
+    file: "src/agent/image/controller.ts",
+    find: "    const built = await pushImage(",
+    replace: "    await removeArchive(checkpoint);\n    const built = await pushImage(",
+    ...disruptive("kills.test.ts", "in the middle of a push"),
+  },
+  {
+    fault: "a Checkpoint goes although its manifest is still in the registry",
+    file: "src/operator/checkpoint/controller.ts",
+    find: "            throw error;\n",
+    replace: "",
+    ...disruptive("registry.test.ts", "that is down while a Checkpoint is deleted"),
+  },
+  {
+    fault: "credentials are not used",
+    file: "src/api/registry.ts",
+    find: "credentials: dockerConfig ? credentialsFor(dockerConfig, push) : undefined,",
+    replace: "credentials: undefined,",
+    ...disruptive("registries.test.ts", "a registry with token auth"),
+  },
+  {
+    fault: "a slot decided again by the next leader is captured again",
+    file: "src/operator/schedule/requests.ts",
+    find: "    container,\n    defaultContainer: defaultContainer(pod) ?? container,\n    at,\n",
+    replace:
+      "    container,\n    defaultContainer: defaultContainer(pod) ?? container,\n    at: new Date(),\n",
+    ...disruptive("leader.test.ts", "the slot is captured once"),
+  },
+  {
+    fault: "the lead is not given back",
+    file: "src/kube/leader.ts",
+    find: "  await elector.release();\n",
+    replace: "",
+    ...disruptive("leader.test.ts", "that is deleted while it leads"),
+  },
+];
