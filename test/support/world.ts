@@ -61,6 +61,10 @@ export class World {
     this.client.close();
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.leave();
+  }
+
   /** The workers by their containerd: images are restored by 2.3 only. */
   worker(containerd: "2.3" | "2.4"): string {
     const node = this.cluster.nodes.find((n) => n.containerd === containerd);
