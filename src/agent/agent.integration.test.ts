@@ -206,7 +206,6 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
         },
       });
       await writeStatus(client, checkpoints, older, parent);
-      const record = { app: { originalImage: "app:true-base", run: 0, parent: "older" } };
       const owner = {
         apiVersion: "apps/v1",
         kind: "ReplicaSet",
@@ -215,9 +214,19 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
         controller: true,
       };
       const pod = await runningPod("cache-77-abc", ["app"], {
-        annotations: { [RECORD_ANNOTATION]: JSON.stringify(record) },
         labels: { "pod-template-hash": "77" },
         ownerReferences: [owner],
+      });
+      const record = {
+        podUID: pod.metadata.uid,
+        originalImage: "app:true-base",
+        run: 0,
+        containerID: idOf("cache-77-abc", "app"),
+        parent: "older",
+      };
+      await client.patch(pods, pod.metadata, {
+        type: "merge",
+        body: { metadata: { annotations: { [RECORD_ANNOTATION]: JSON.stringify({ app: record }) } } },
       });
       const schedule = await client.create(schedules, {
         metadata: { name: "cache", namespace },

@@ -29,12 +29,17 @@ export type CheckpointSpec = z.infer<typeof checkpointSpec>;
 export const checkpointPhase = z.enum(["Created", "Processing", "ImageBuilt", "Failed"]);
 export type CheckpointPhase = z.infer<typeof checkpointPhase>;
 
+/** The run that a Checkpoint was taken of, and when: enough to go on to its ancestors when it is gone. */
+export const origin = z.object({ containerID: z.string().max(128), takenTime: time });
+export type Origin = z.infer<typeof origin>;
+
 /** Where a container's state comes from: the run of the container that was dumped, and that run's origin. */
 export const lineage = z.object({
   podUID: z.string().max(64),
   containerID: z.string().max(128).describe("Runtime's ID of the container that was dumped."),
   restartCount: z.int().min(0),
   parent: objectName.optional().describe("The Checkpoint that this container had been restored from."),
+  parentOrigin: origin.optional().describe("Where the parent came from, should it be deleted."),
 });
 export type Lineage = z.infer<typeof lineage>;
 

@@ -117,6 +117,14 @@ export const ERRORS = {
     means: "The container failed and no good checkpoint of it exists.",
     remedy: "Nothing: it starts afresh. Shorten the schedule if this loses too much.",
   },
+  CheckpointNotReady: {
+    means: "The container failed while its newest checkpoint was still being pushed.",
+    remedy: "Nothing: it is restored as soon as the image is in the registry.",
+  },
+  RestoreTooLate: {
+    means: "The container failed while kcr was away, and ran on by itself for minutes before that was seen.",
+    remedy: "Nothing: what it has done since counts. The checkpoints from before are kept.",
+  },
   CheckpointPoisoned: {
     means: "The container crashed again at once after each restore from this checkpoint.",
     remedy: "Nothing: an older one is tried. Look at the container's log for the cause.",

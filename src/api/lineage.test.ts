@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Checkpoint } from "./checkpoint.ts";
-import { lineageOf } from "./lineage.ts";
+import type { Checkpoint, Origin } from "./checkpoint.ts";
+import { lineageOf, originOf } from "./lineage.ts";
 
 /** A Checkpoint `name` taken at minute `minute` of run `restartCount`, restored from `parent`. */
 const taken = (
@@ -20,8 +20,14 @@ const taken = (
   },
   status: { lineage: { podUID: "pod", containerID: `c${restartCount}`, restartCount, parent } },
 });
-const namesOf = (run: { restartCount: number; parent?: string }, all: Checkpoint[], container = "app") =>
-  lineageOf({ podUID: "pod", container, ...run }, all).map((c) => c.metadata.name);
+const namesOf = (
+  { restartCount, ...run }: { restartCount: number; parent?: string; parentOrigin?: Origin },
+  all: Checkpoint[],
+  container = "app",
+) =>
+  lineageOf({ podUID: "pod", container, containerID: `c${restartCount}`, ...run }, all).map(
+    (c) => c.metadata.name,
+  );
 
 describe("the lineage of a run", () => {
   it("is its own checkpoints, newest first, then what it was restored from and its ancestors", () => {
@@ -47,10 +53,25 @@ describe("the lineage of a run", () => {
     expect(namesOf({ restartCount: 5 }, all)).toEqual(["fresh"]);
   });
 
+  it("goes on to the ancestors of a parent that was deleted", () => {
+    const [a1, a2, b1] = [taken("a1", 1, 0), taken("a2", 2, 0), taken("b1", 3, 2, "a2")];
+    const parentOrigin = originOf(a2);
+    expect(namesOf({ restartCount: 2, parent: "a2", parentOrigin }, [a1])).toEqual(["a1"]);
+    b1.status!.lineage!.parentOrigin = parentOrigin;
+    expect(namesOf({ restartCount: 4, parent: "b1" }, [a1, b1])).toEqual(["b1", "a1"]);
+  });
+
+  it("is told by containers, not by restart counts that may begin anew", () => {
+    const old = taken("old", 1, 0);
+    const later = taken("later", 2, 0);
+    later.status!.lineage!.containerID = "another";
+    expect(namesOf({ restartCount: 0 }, [old, later])).toEqual(["old"]);
+  });
+
   it("is of one container and one pod only", () => {
     const all = [taken("app1", 1, 0), taken("side1", 2, 0, undefined, "side")];
     expect(namesOf({ restartCount: 0 }, all, "side")).toEqual(["side1"]);
-    expect(lineageOf({ podUID: "other", container: "app", restartCount: 0 }, all)).toEqual([]);
+    expect(lineageOf({ podUID: "other", container: "app", containerID: "c0" }, all)).toEqual([]);
   });
 
   it("ends where hostile records make a cycle", () => {

@@ -1,11 +1,13 @@
-import type { Checkpoint } from "./checkpoint.ts";
+import type { Checkpoint, Origin } from "./checkpoint.ts";
 
 /** One run of a container: which one, and where its state came from. */
 export interface Run {
   podUID: string;
   container: string;
-  restartCount: number;
+  containerID: string;
   parent?: string;
+  /** Where the parent came from, should it be gone. */
+  parentOrigin?: Origin;
 }
 
 const takenAt = (c: Checkpoint): number => Date.parse(c.spec.checkpointTimestamp);
@@ -19,7 +21,8 @@ const newestFirst = (a: Checkpoint, b: Checkpoint): number =>
  * and so on.
  *
  * Guarantees: a Checkpoint of another tree (a fresh start in between) is never among them, nor one newer than
- * a Checkpoint that a person went back to. Cycles in hostile records end the walk.
+ * a Checkpoint that a person went back to. A parent that was deleted does not cut off its ancestors. Cycles in
+ * hostile records end the walk.
  * Caveats: good, poisoned and fitting are the caller's to judge.
  */
 export function lineageOf(run: Run, all: readonly Checkpoint[]): Checkpoint[] {
@@ -27,20 +30,31 @@ export function lineageOf(run: Run, all: readonly Checkpoint[]): Checkpoint[] {
     (c) => c.status?.lineage?.podUID === run.podUID && c.spec.containerName === run.container,
   );
   const byName = new Map(mine.map((c) => [c.metadata.name, c]));
-  const ofRun = (restartCount: number): Checkpoint[] =>
-    mine.filter((c) => c.status?.lineage?.restartCount === restartCount).sort(newestFirst);
+  const ofRun = (containerID: string | undefined): Checkpoint[] =>
+    mine.filter((c) => containerID && c.status?.lineage?.containerID === containerID).sort(newestFirst);
 
-  const order = new Set<Checkpoint>(ofRun(run.restartCount));
-  let name = run.parent;
-  while (name !== undefined) {
+  const order = new Set<Checkpoint>(ofRun(run.containerID));
+  let { parent: name, parentOrigin: origin } = run;
+  const walked = new Set<string>();
+  while (name !== undefined && !walked.has(name)) {
+    walked.add(name);
     const parent = byName.get(name);
-    if (parent === undefined || order.has(parent)) break;
-    const origin = parent.status?.lineage;
-    order.add(parent);
-    for (const older of ofRun(origin?.restartCount ?? -1)) {
-      if (newestFirst(older, parent) > 0) order.add(older);
-    }
-    name = origin?.parent;
+    const older =
+      parent === undefined
+        ? ofRun(origin?.containerID).filter((c) => takenAt(c) < Date.parse(origin?.takenTime ?? ""))
+        : ofRun(parent.status?.lineage?.containerID).filter((c) => newestFirst(c, parent) > 0);
+    if (parent !== undefined) order.add(parent);
+    for (const c of older) order.add(c);
+    // What the parent's run had been restored from; any Checkpoint of that run says the same.
+    const next = (parent ?? older[0])?.status?.lineage;
+    ({ parent: name, parentOrigin: origin } = next ?? {});
   }
   return [...order];
+}
+
+/** Where a Checkpoint came from, as records keep it. */
+export function originOf(checkpoint: Checkpoint | undefined): Origin | undefined {
+  const containerID = checkpoint?.status?.lineage?.containerID;
+  if (checkpoint === undefined || containerID === undefined) return undefined;
+  return { containerID, takenTime: checkpoint.spec.checkpointTimestamp };
 }

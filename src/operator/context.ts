@@ -34,6 +34,7 @@ export const BY_NAMESPACE = "namespace";
 export const BY_POD_UID = "pod-uid";
 export const BY_SCHEDULE = "schedule";
 export const BY_NODE = "node";
+export const BY_UID = "uid";
 
 export const byNamespace = (object: KubeObject): string[] => [object.metadata.namespace ?? ""];
 
@@ -53,6 +54,9 @@ export function trimPod(pod: Pod): Pod {
     image: c.image,
     imagePullPolicy: c.imagePullPolicy,
     restartPolicy: c.restartPolicy,
+    // That there are some is all that counts.
+    livenessProbe: c.livenessProbe && {},
+    startupProbe: c.startupProbe && {},
   });
   return {
     apiVersion: "v1",

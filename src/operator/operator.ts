@@ -16,6 +16,7 @@ import {
   BY_NODE,
   BY_POD_UID,
   BY_SCHEDULE,
+  BY_UID,
   byNamespace,
   type Context,
   trimNode,
@@ -70,7 +71,7 @@ export function createOperator(options: OperatorOptions): Operator {
       ...common,
       resource: pods,
       transform: trimPod,
-      indexes: { [BY_NAMESPACE]: byNamespace },
+      indexes: { [BY_NAMESPACE]: byNamespace, [BY_UID]: (pod) => [pod.metadata.uid ?? ""] },
     }),
     nodes: new Cache({ ...common, resource: nodes, transform: trimNode }),
   };

@@ -105,7 +105,9 @@ const pod = (changes: { metadata?: object; status?: object; container?: object }
 
 const record = (fields: object) => ({
   annotations: {
-    [RECORD_ANNOTATION]: JSON.stringify({ app: { originalImage: "redis:8", run: 0, ...fields } }),
+    [RECORD_ANNOTATION]: JSON.stringify({
+      app: { podUID: "uid-1", originalImage: "redis:8", run: 0, containerID: "abc", ...fields },
+    }),
   },
 });
 
@@ -123,12 +125,12 @@ describe("judgePod", () => {
     ["a container that waits", pod({ container: { state: { waiting: {} } } }), "ContainerNotRunning"],
     [
       "an empty container just restarted after a crash",
-      pod({ container: { restartCount: 1 } }),
+      pod({ metadata: record({ containerID: "before" }), container: { restartCount: 1 } }),
       "RestoreInProgress",
     ],
     [
       "a container whose restore has begun",
-      pod({ metadata: record({ restore: { image: "i", after: 0, startedTime: "t" } }) }),
+      pod({ metadata: record({ restore: { image: "i", after: 0, replaces: "abc", startedTime: "t" } }) }),
       "RestoreInProgress",
     ],
   ])("does not dump: %s", (_, given, code) => {
@@ -145,5 +147,7 @@ describe("judgePod", () => {
     const restored = pod({ metadata: record({ run: 2, parent: "c-1" }), container: { restartCount: 2 } });
     expect(judgePod(request(), restored)).toMatchObject({ status: { containerID: "containerd://abc" } });
     expect(judgePod(request(), pod())).toMatchObject({ container: { name: "app" } });
+    const unprotected = pod({ container: { restartCount: 7 } });
+    expect(judgePod(request(), unprotected)).toMatchObject({ container: { name: "app" } });
   });
 });

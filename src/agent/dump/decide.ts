@@ -4,6 +4,7 @@ import {
   findContainer,
   isRunning,
   type PodContainer,
+  runtimeID,
   statusOf,
 } from "../../api/pod.ts";
 import { mayDump, readRecords } from "../../api/records.ts";
@@ -90,7 +91,7 @@ export function judgePod(request: CheckpointRequest, pod: Pod | undefined): Dump
   if (status?.state?.running === undefined || !containerID) {
     return new KcrError("ContainerNotRunning", `container ${wanted} of pod ${name} is not running`);
   }
-  if (!mayDump(readRecords(pod)[wanted], status.restartCount)) {
+  if (!mayDump(readRecords(pod)[wanted], runtimeID(status.containerID))) {
     return new KcrError("RestoreInProgress", `container ${wanted} of pod ${name} has just restarted`);
   }
   return { pod, container, status: { ...status, containerID } };

@@ -27,6 +27,7 @@ export function sourceOf(
       containerID: runtimeID(status.containerID) ?? "",
       restartCount: status.restartCount,
       parent: record?.parent,
+      parentOrigin: record?.parentOrigin,
     },
     defaultContainer: defaultContainer(pod) ?? container.name,
     repository: repositoryName(

@@ -22,7 +22,15 @@ const pod = (restartCount = 0, record?: object): Pod => ({
   status: {
     phase: "Running",
     containerStatuses: [
-      { name: "app", image: "i", imageID: "", ready: true, restartCount, state: { running: {} } },
+      {
+        name: "app",
+        image: "i",
+        imageID: "",
+        ready: true,
+        restartCount,
+        containerID: `containerd://c${restartCount}`,
+        state: { running: {} },
+      },
     ],
   },
 });
@@ -49,13 +57,17 @@ describe("a request", () => {
     expect(codeOf(decideRequest(request(), pending, world))).toBe("PodNotRunning");
   });
   it("for a container that has just restarted is refused until the restart was decided about", () => {
-    expect(codeOf(decideRequest(request(), pod(1), world))).toBe("RestoreInProgress");
-    const settled = { originalImage: "i", run: 1, crashes: 0 };
+    const before = { podUID: "pod", originalImage: "i", run: 0, containerID: "c0" };
+    expect(codeOf(decideRequest(request(), pod(1, before), world))).toBe("RestoreInProgress");
+    const settled = { ...before, run: 1, containerID: "c1" };
     expect(codeOf(decideRequest(request(), pod(1, settled), world))).toBe("accept");
-    const restore = { image: "x", after: 1, startedTime: now.toISOString() };
+    const restore = { image: "x", after: 1, replaces: "c1", startedTime: now.toISOString() };
     expect(codeOf(decideRequest(request(), pod(1, { ...settled, restore }), world))).toBe(
       "RestoreInProgress",
     );
+  });
+  it("for a container that nobody restores is taken, however often it restarted", () => {
+    expect(codeOf(decideRequest(request(), pod(7), world))).toBe("accept");
   });
   it("waits where the cluster's limit is reached", () => {
     expect(codeOf(decideRequest(request(), pod(), { ...world, room: false }))).toBe("hold");

@@ -1,5 +1,5 @@
 import { type ERRORS, KcrError } from "../../api/errors.ts";
-import { defaultContainer, findContainer, statusOf } from "../../api/pod.ts";
+import { defaultContainer, findContainer, runtimeID, statusOf } from "../../api/pod.ts";
 import { mayDump, readRecords } from "../../api/records.ts";
 import { type CheckpointRequest, DEFAULT_TIMEOUT_SECONDS } from "../../api/request.ts";
 import type { Pod } from "../../kube/resources.ts";
@@ -76,7 +76,7 @@ export function decideRequest(
   if (running?.state?.running === undefined) {
     return failed("ContainerNotRunning", `container ${container} of pod ${name} is not running`);
   }
-  if (!mayDump(readRecords(pod)[container], running.restartCount)) {
+  if (!mayDump(readRecords(pod)[container], runtimeID(running.containerID))) {
     return failed("RestoreInProgress", `container ${container} of pod ${name} has just restarted`);
   }
   if (!room) return { type: "hold" };

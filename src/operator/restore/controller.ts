@@ -2,18 +2,18 @@ import type { Checkpoint } from "../../api/checkpoint.ts";
 import { POISONED } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
+import { checkpointOfImage, restoreImage } from "../../api/images.ts";
 import { checkpoints, isGood } from "../../api/kinds.ts";
 import { RECORD_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf } from "../../api/lineage.ts";
 import { type ContainerStatus, containersOf, statusOf } from "../../api/pod.ts";
 import { type ContainerRecord, containerRecord, readRecords } from "../../api/records.ts";
-import { pullAddress } from "../../api/settings.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
-import { BY_NAMESPACE, BY_POD_UID, type Context } from "../context.ts";
+import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
 import { decideRestore, type RestoreDecision } from "./decide.ts";
 import { type Protection, protectionOf } from "./protection.ts";
 import { PullProbe } from "./pull-probe.ts";
@@ -33,7 +33,6 @@ export const POD_CONDITION = "kcr.io/Restored";
 export function restoreController(context: Context): Controller {
   const { client, caches, recorder, log, now, settings } = context;
   const probe = new PullProbe(context);
-  const ourImages = `${pullAddress(settings)}/${settings.registry.prefix}/`;
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
     const pod = caches.pods.get(namespace, name);
@@ -44,10 +43,7 @@ export function restoreController(context: Context): Controller {
     if (protection.size === 0 && Object.keys(records).length === 0) return done;
 
     // Asked ahead of need: a crash should not wait for the answer.
-    if (
-      protection !== undefined &&
-      caches.checkpoints.byIndex(BY_POD_UID, pod.metadata.uid ?? "").some(isGood)
-    ) {
+    if (protection !== undefined && ownCheckpoints(pod).some(isGood)) {
       probe.check(pod.spec.nodeName ?? "");
     }
 
@@ -66,6 +62,12 @@ export function restoreController(context: Context): Controller {
     return soonest === undefined ? done : again(soonest);
   };
 
+  /** The Checkpoints of the pod: of its own namespace, whatever pods others claim to be of. */
+  const ownCheckpoints = (pod: Pod): Checkpoint[] =>
+    caches.checkpoints
+      .byIndex(BY_POD_UID, pod.metadata.uid ?? "")
+      .filter((c) => c.metadata.namespace === pod.metadata.namespace);
+
   const decide = (
     pod: Pod,
     container: string,
@@ -74,10 +76,12 @@ export function restoreController(context: Context): Controller {
     protection: Protection | undefined,
   ): RestoreDecision => {
     const spec = containersOf(pod).find((c) => c.name === container);
-    const all = caches.checkpoints.byIndex(BY_POD_UID, pod.metadata.uid ?? "");
+    const all = ownCheckpoints(pod);
+    const namespace = pod.metadata.namespace ?? "";
     const gather = (obstacle: () => KcrError | "unknown" | undefined) =>
       decideRestore(
         {
+          podUID: pod.metadata.uid ?? "",
           specImage: spec?.image ?? "",
           restartPolicy: restartPolicyOf(pod, spec?.restartPolicy),
           status,
@@ -86,13 +90,12 @@ export function restoreController(context: Context): Controller {
           maxAttempts: protection?.maxAttempts ?? 1,
           fallback: protection?.fallback ?? "FreshStart",
           stableMs: settings.restore.stableSeconds * 1000,
-          lineage: (run, parent) =>
-            lineageOf({ podUID: pod.metadata.uid ?? "", container, restartCount: run, parent }, all),
-          checkpointOf: (image) =>
-            all.find((c) => c.status?.runtimeImage === image) ??
-            (image.startsWith(ourImages) && image.includes("/checkpoint-") ? "unknown" : undefined),
+          kubeletMayRestart: spec?.livenessProbe !== undefined || spec?.startupProbe !== undefined,
           graceMs: (pod.spec?.terminationGracePeriodSeconds ?? 30) * 1000,
           caughtUp: (pod.status?.observedGeneration ?? Infinity) >= (pod.metadata.generation ?? 0),
+          lineage: (run) => lineageOf({ ...run, container }, all),
+          imageOf: (checkpoint) => restoreImage(checkpoint, settings),
+          checkpointOf: (image) => checkpointOfImage(image, namespace, all, settings),
           obstacle,
         },
         now(),
@@ -147,6 +150,9 @@ export function restoreController(context: Context): Controller {
           `container ${container}: ${decision.error.advice}`,
         );
         return decision.againMs;
+      case "note":
+        await writePod(pod, container, decision.record);
+        return "written";
       case "settle": {
         const { outcome } = decision;
         if (outcome.type === "restored") await countRestore(pod, outcome.checkpoint, status);
@@ -309,8 +315,7 @@ export function restoreController(context: Context): Controller {
         const uid = checkpoint.status?.lineage?.podUID;
         if (uid === undefined) return [];
         return caches.pods
-          .byIndex(BY_NAMESPACE, checkpoint.metadata.namespace ?? "")
-          .filter((pod) => pod.metadata.uid === uid)
+          .byIndex(BY_UID, uid)
           .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name }));
       }),
     ],
