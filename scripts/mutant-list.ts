@@ -18,11 +18,16 @@ export interface Mutant {
 
 const unit = (file: string, name: string): Mutant["test"] => ({ project: "unit", file, name });
 const integration = (file: string, name: string): Mutant["test"] => ({ project: "integration", file, name });
+const e2e = (file: string, name: string) => ({
+  test: { project: "e2e" as const, file: `test/e2e/${file}`, name },
+  slow: true,
+});
 const disruptive = (file: string, name: string) => ({
   test: { project: "disruptive" as const, file: `test/e2e/disruptive/${file}`, name },
   slow: true,
 });
 
+const RESTORE = "src/operator/restore/decide.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
 const REGISTRY = "src/oci/registry.integration.test.ts";
@@ -125,6 +130,13 @@ export const mutants: readonly Mutant[] = [
 
   // request
   {
+    fault: "a request may name another tenant's pod (operator)",
+    file: "src/operator/request/decide.ts",
+    find: "if (namespace !== undefined && namespace !== metadata.namespace) {",
+    replace: "if (namespace === null) {",
+    test: unit("src/operator/request/decide.test.ts", "for another namespace's pod is refused"),
+  },
+  {
     fault: "a request may name another tenant's pod (agent)",
     file: "src/agent/dump/decide.ts",
     find: "if (namespace !== undefined && namespace !== metadata.namespace) {",
@@ -132,11 +144,28 @@ export const mutants: readonly Mutant[] = [
     test: unit("src/agent/dump/decide.test.ts", "refuses a pod of another namespace"),
   },
   {
+    fault: "a request in progress is stuck when its agent died",
+    file: "src/operator/request/decide.ts",
+    find: 'if (left > 0) return { type: "wait", untilMs: left };',
+    replace: 'return { type: "wait", untilMs: Math.max(left, 1000) };',
+    test: unit(
+      "src/operator/request/decide.test.ts",
+      "left in progress by a dead agent ends at its deadline",
+    ),
+  },
+  {
     fault: "timeoutSeconds is never read",
     file: "src/agent/dump/decide.ts",
     find: 'return new Date(Date.parse(from ?? "") + timeout * 1000);',
     replace: 'return new Date(Date.parse(from ?? "") + (timeout, DEFAULT_TIMEOUT_SECONDS) * 1000);',
     test: unit("src/agent/dump/decide.test.ts", "reads timeoutSeconds"),
+  },
+  {
+    fault: "the cluster's limit of dumps is not kept",
+    file: "src/operator/request/decide.ts",
+    find: 'if (!room) return { type: "hold" };',
+    replace: "",
+    test: unit("src/operator/request/decide.test.ts", "waits where the cluster's limit is reached"),
   },
   {
     fault: "one container is dumped twice at once",
@@ -158,6 +187,13 @@ export const mutants: readonly Mutant[] = [
     find: "else await archives.remove(file.name);",
     replace: "",
     test: unit("src/agent/dump/capture.test.ts", "is removed when it is cut off for good"),
+  },
+  {
+    fault: "a container that has just restarted empty is captured",
+    file: "src/api/records.ts",
+    find: "(record.restore === undefined && record.containerID === containerID)",
+    replace: "record.restore === undefined",
+    test: unit("src/agent/dump/decide.test.ts", "does not dump:"),
   },
   {
     fault: "a container that restarted under the dump becomes the Checkpoint of the run before",
@@ -260,6 +296,50 @@ export const mutants: readonly Mutant[] = [
     test: unit("src/operator/checkpoint/decide.test.ts", "not before the agent has removed the archive"),
   },
 
+  // restore
+  {
+    fault: "a failed Checkpoint is restored from because it is the newest",
+    file: "src/operator/restore/decide.ts",
+    find: "if (isGood(c) && imageOf(c) !== undefined) return",
+    replace: "if (imageOf(c) !== undefined) return",
+    test: unit(RESTORE, "skips a newest checkpoint that failed for an older good one"),
+  },
+  {
+    fault: "the checkpoint of an empty container buries the real one",
+    file: "src/api/lineage.ts",
+    find: "mine.filter((c) => containerID && c.status?.lineage?.containerID === containerID)",
+    replace: "mine.filter(() => containerID)",
+    test: unit("src/api/lineage.test.ts", "never holds the checkpoint of an empty container"),
+  },
+  {
+    fault: "a person who went back to an older state is thrown forward again",
+    file: "src/api/lineage.ts",
+    find: "ofRun(parent.status?.lineage?.containerID).filter((c) => newestFirst(c, parent) > 0);",
+    replace: "ofRun(parent.status?.lineage?.containerID);",
+    test: unit("src/api/lineage.test.ts", "goes back to the same older one"),
+  },
+  {
+    fault: "a crash that the kubelet answered fast is not seen",
+    file: "src/operator/restore/decide.ts",
+    find: "if (idOf(status) === record.containerID) return undefined;",
+    replace: "if (record) return undefined;",
+    test: unit(RESTORE, "a container that failed"),
+  },
+  {
+    fault: "a checkpoint that crashes at once is restored without end",
+    file: "src/operator/restore/decide.ts",
+    find: "crashes >= maxAttempts ? input",
+    replace: "crashes < 0 ? input",
+    test: unit(RESTORE, "at once is counted, and after maxAttempts"),
+  },
+  {
+    fault: "the pod's image is changed although its node cannot pull",
+    file: "src/operator/restore/decide.ts",
+    find: "  if (obstacle !== undefined) {\n",
+    replace: "  if (obstacle === null) {\n",
+    test: unit(RESTORE, "leaves the pod's image untouched"),
+  },
+
   // under all of it
   {
     fault: "two operators lead at once",
@@ -291,6 +371,27 @@ export const mutants: readonly Mutant[] = [
   },
 
   // on the local cluster
+  {
+    fault: "a crash is not answered",
+    file: "src/operator/restore/controller.ts",
+    find: "if (image !== undefined) {",
+    replace: "if (image === null) {",
+    ...e2e("restore.test.ts", "comes back with its memory"),
+  },
+  {
+    fault: "the image goes to container 0, whichever has crashed",
+    file: "src/operator/restore/controller.ts",
+    find: "findIndex((c) => c.name === container)",
+    replace: "findIndex((c) => c.name !== container)",
+    ...e2e("containers.test.ts", "the second crashes: it alone is restored"),
+  },
+  {
+    fault: "whether the node can pull is not asked",
+    file: "src/operator/restore/controller.ts",
+    find: "return probe.check(node);",
+    replace: "return undefined;",
+    ...disruptive("registry.test.ts", "that a node cannot pull from"),
+  },
   {
     fault: "what a killed agent's dump has begun to write is left on its node",
     file: "src/agent/dump/capture.ts",
