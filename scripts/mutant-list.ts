@@ -74,8 +74,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "the n-th tick fires n times",
     file: "src/operator/schedule/decide.ts",
-    find: "const since = input.lastRunTime ?? input.createdTime;",
-    replace: "const since = input.createdTime;",
+    find: "(input.lastRunTime ?? input.createdTime).getTime()",
+    replace: "input.createdTime.getTime()",
     test: unit("src/operator/schedule/decide.test.ts", "runs a slot once, however often it is looked at"),
   },
   {
@@ -162,10 +162,10 @@ export const mutants: readonly Mutant[] = [
   },
   {
     fault: "the cluster's limit of dumps is not kept",
-    file: "src/operator/request/decide.ts",
-    find: 'if (!room) return { type: "hold" };',
-    replace: "",
-    test: unit("src/operator/request/decide.test.ts", "waits where the cluster's limit is reached"),
+    file: "src/operator/request/room.ts",
+    find: "return underWay + unseen.size < this.#limit;",
+    replace: "return true;",
+    test: unit("src/operator/request/room.test.ts", "counts requests that are with an agent"),
   },
   {
     fault: "one container is dumped twice at once",
@@ -409,7 +409,7 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a Checkpoint goes although its manifest is still in the registry",
     file: "src/operator/checkpoint/controller.ts",
-    find: "            throw error;\n",
+    find: "        throw error;\n",
     replace: "",
     ...disruptive("registry.test.ts", "that is down while a Checkpoint is deleted"),
   },

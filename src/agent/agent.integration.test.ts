@@ -116,6 +116,12 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
     }));
     return await writeStatus(client, pods, pod, { phase: "Running", containerStatuses });
   }
+  /** What the operator notes on the pod about its container `app`. */
+  async function noteRun(pod: Pod, record: object): Promise<void> {
+    const text = JSON.stringify({ app: { podUID: pod.metadata.uid, ...record } });
+    const body = { metadata: { annotations: { [RECORD_ANNOTATION]: text } } };
+    await client.patch(pods, pod.metadata, { type: "merge", body });
+  }
   const idOf = (pod: string, container: string) =>
     createHash("sha256").update(`${pod}/${container}`).digest("hex");
 
@@ -217,17 +223,8 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
         labels: { "pod-template-hash": "77" },
         ownerReferences: [owner],
       });
-      const record = {
-        podUID: pod.metadata.uid,
-        originalImage: "app:true-base",
-        run: 0,
-        containerID: idOf("cache-77-abc", "app"),
-        parent: "older",
-      };
-      await client.patch(pods, pod.metadata, {
-        type: "merge",
-        body: { metadata: { annotations: { [RECORD_ANNOTATION]: JSON.stringify({ app: record }) } } },
-      });
+      const containerID = idOf("cache-77-abc", "app");
+      await noteRun(pod, { originalImage: "app:true-base", run: 0, containerID, parent: "older" });
       const schedule = await client.create(schedules, {
         metadata: { name: "cache", namespace },
         spec: { schedule: "*/5 * * * *", selector: { matchLabels: { app: "cache" } } },
@@ -383,8 +380,8 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
 
     it("an empty container, just restarted after a crash, is not dumped", async () => {
       const pod = await runningPod("p");
-      const containerStatuses = pod.status?.containerStatuses?.map((s) => ({ ...s, restartCount: 1 }));
-      await handOver("r", await writeStatus(client, pods, pod, { containerStatuses }));
+      await noteRun(pod, { originalImage: "app:1", run: 0, containerID: "the one that crashed" });
+      await handOver("r", pod);
       await startAgent();
       expect((await ended("r", "Failed")).status?.reason).toBe("RestoreInProgress");
       expect(kubelet.calls).toHaveLength(0);

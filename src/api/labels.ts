@@ -15,3 +15,5 @@ export const RECORD_ANNOTATION = "kcr.io/restore-record";
 export const SLOT_ANNOTATION = "kcr.io/slot";
 /** On a pod, set by Kubernetes' users: the container that commands mean by default. */
 export const DEFAULT_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-container";
+/** On a Checkpoint, set by a person to "true": let it go although its registry is gone for good. */
+export const ABANDON_IMAGE_ANNOTATION = "kcr.io/abandon-image";

@@ -35,6 +35,8 @@ export const BY_POD_UID = "pod-uid";
 export const BY_SCHEDULE = "schedule";
 export const BY_NODE = "node";
 export const BY_UID = "uid";
+export const BY_POD = "pod";
+export const LIVE = "live";
 
 export const byNamespace = (object: KubeObject): string[] => [object.metadata.namespace ?? ""];
 
@@ -103,7 +105,10 @@ export function trimNode(node: Node): Node {
       resourceVersion: node.metadata.resourceVersion,
       labels: node.metadata.labels,
     },
-    status: { nodeInfo: node.status?.nodeInfo },
+    status: {
+      nodeInfo: node.status?.nodeInfo,
+      conditions: node.status?.conditions?.filter((c) => c.type === "Ready"),
+    },
   };
 }
 

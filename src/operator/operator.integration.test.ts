@@ -28,7 +28,17 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
   beforeAll(async () => {
     client = Client.fromConfig({ kubeconfig });
     await installCrds(client);
-    await client.create(nodes, { apiVersion: "v1", kind: "Node", metadata: { name: "worker-op" } });
+    const node = await client.create(nodes, {
+      apiVersion: "v1",
+      kind: "Node",
+      metadata: { name: "worker-op" },
+    });
+    await client.patch(
+      nodes,
+      node.metadata,
+      { type: "strategic", body: { status: { conditions: [{ type: "Ready", status: "True" }] } } },
+      { subresource: "status" },
+    );
     const operator = createOperator({
       client,
       namespace: await makeNamespace(client, "kcr-system"),

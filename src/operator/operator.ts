@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { checkpoints, requests, schedules } from "../api/kinds.ts";
+import { checkpoints, isTerminal, requests, schedules } from "../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
 import type { Settings } from "../api/settings.ts";
 import { Cache } from "../kube/cache.ts";
@@ -14,11 +14,13 @@ import { checkpointController } from "./checkpoint/controller.ts";
 import {
   BY_NAMESPACE,
   BY_NODE,
+  BY_POD,
   BY_POD_UID,
   BY_SCHEDULE,
   BY_UID,
   byNamespace,
   type Context,
+  LIVE,
   trimNode,
   trimPod,
 } from "./context.ts";
@@ -53,7 +55,15 @@ export function createOperator(options: OperatorOptions): Operator {
   const common = { client, log, metrics };
   const caches: Context["caches"] = {
     schedules: new Cache({ ...common, resource: schedules, indexes: { [BY_NAMESPACE]: byNamespace } }),
-    requests: new Cache({ ...common, resource: requests, indexes: { [BY_NAMESPACE]: byNamespace } }),
+    requests: new Cache({
+      ...common,
+      resource: requests,
+      indexes: {
+        [BY_POD]: (r) => [`${r.metadata.namespace}/${r.spec.podReference.name}`],
+        [BY_SCHEDULE]: (r) => [r.spec.checkpointScheduleRef?.uid ?? ""],
+        [LIVE]: (r) => (isTerminal(r) ? [] : [LIVE]),
+      },
+    }),
     checkpoints: new Cache({
       ...common,
       resource: checkpoints,

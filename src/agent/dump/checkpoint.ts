@@ -61,7 +61,8 @@ export function checkpointFor(parts: CheckpointParts, distinct = false): Checkpo
         [LABEL_CONTAINER]: labelValue(container),
         [LABEL_REQUEST]: labelValue(requestName),
       },
-      ownerReferences: [ownerReference(request)],
+      // Deleting the owner does not wait for the bytes: with the registry away that could be long.
+      ownerReferences: [{ ...ownerReference(request), blockOwnerDeletion: false }],
       finalizers: [ARCHIVE_FINALIZER, IMAGE_FINALIZER],
     },
     spec: {

@@ -1,16 +1,18 @@
 import { ARCHIVE_FINALIZER, type Checkpoint, IMAGE_FINALIZER, RESTORABLE } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { type ErrorCode, KcrError } from "../../api/errors.ts";
+import { imagePlace } from "../../api/images.ts";
 import { checkpoints } from "../../api/kinds.ts";
+import { ABANDON_IMAGE_ANNOTATION } from "../../api/labels.ts";
 import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { type Node, nodes, type ObjectName } from "../../kube/resources.ts";
+import { nodes, type ObjectName } from "../../kube/resources.ts";
 import { absent, dropFinalizer, writeStatus } from "../../kube/write.ts";
 import { isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { BY_NAMESPACE, BY_NODE, type Context, USER_AGENT } from "../context.ts";
-import { decideCheckpoint } from "./decide.ts";
+import { decideCheckpoint, needsNode } from "./decide.ts";
 
 /**
  * The end of a Checkpoint: its manifest is deleted from the registry before the object goes, and what lay on a
@@ -26,9 +28,11 @@ export function checkpointController(context: Context): Controller {
     const checkpoint = caches.checkpoints.get(namespace, name);
     if (checkpoint === undefined) return done;
     const { nodeName } = checkpoint.spec;
-    const node: Node | undefined =
-      caches.nodes.get(undefined, nodeName) ?? (await client.get(nodes, { name: nodeName }).catch(absent));
-    const decision = decideCheckpoint(checkpoint, node !== undefined);
+    // Asked of the API server only where the answer decides.
+    const nodeExists = async (): Promise<boolean> =>
+      caches.nodes.get(undefined, nodeName) !== undefined ||
+      (await client.get(nodes, { name: nodeName }).catch(absent)) !== undefined;
+    const decision = decideCheckpoint(checkpoint, !needsNode(checkpoint) || (await nodeExists()));
 
     switch (decision.type) {
       case "nothing":
@@ -51,14 +55,12 @@ export function checkpointController(context: Context): Controller {
         await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER);
         return done;
       case "delete-image":
-        await deleteImage(checkpoint, decision.repository, decision.digest, signal).catch(
-          (error: unknown) => {
-            const told = registryError(error);
-            // It waits for the registry, and whoever deleted it wants to know for what.
-            if (told !== undefined) report(checkpoint, told.code, `deletion waits: ${told.advice}`);
-            throw error;
-          },
-        );
+        await deleteImage(checkpoint, signal).catch((error: unknown) => {
+          const told = registryError(error);
+          // It waits for the registry, and whoever deleted it wants to know for what.
+          if (told !== undefined) report(checkpoint, told.code, `deletion waits: ${told.advice}`);
+          throw error;
+        });
         await dropFinalizer(client, checkpoints, checkpoint, IMAGE_FINALIZER);
         return done;
       default:
@@ -66,17 +68,24 @@ export function checkpointController(context: Context): Controller {
     }
   };
 
-  const deleteImage = async (
-    checkpoint: Checkpoint,
-    repository: string | undefined,
-    recorded: string | undefined,
-    signal: AbortSignal,
-  ): Promise<void> => {
-    if (repository === undefined) return;
+  const deleteImage = async (checkpoint: Checkpoint, signal: AbortSignal): Promise<void> => {
+    if (checkpoint.status?.checkpointImage === undefined) return;
+    const place = imagePlace(checkpoint, settings);
+    if (place === undefined) {
+      const { checkpointImage } = checkpoint.status;
+      report(
+        checkpoint,
+        "RegistryRefused",
+        `${checkpointImage} is no place of this namespace: nothing is deleted there`,
+      );
+      return;
+    }
+    if (checkpoint.metadata.annotations?.[ABANDON_IMAGE_ANNOTATION] === "true") return;
+    const { repository } = place;
     await using registry = await openRegistry(settings, USER_AGENT);
     // A push that was killed before it could be recorded is found by its tag.
     const digest =
-      recorded ??
+      place.digest ??
       (await registry.headManifest(repository, imageTag(checkpoint.metadata.name), { signal }))?.digest;
     if (!isDigest(digest)) return;
     const shared = caches.checkpoints
@@ -84,6 +93,7 @@ export function checkpointController(context: Context): Controller {
       .some(
         (other) =>
           other.metadata.uid !== checkpoint.metadata.uid &&
+          other.metadata.deletionTimestamp === undefined &&
           other.status?.checkpointImage === repository &&
           other.status?.imageDigest === digest,
       );
@@ -91,7 +101,8 @@ export function checkpointController(context: Context): Controller {
     try {
       await registry.deleteManifest(repository, digest, { signal });
     } catch (error) {
-      if (!hasCode(error, "unsupported")) throw error;
+      // Many registries, and accounts that may only push, do not delete: no object waits for what never comes.
+      if (!hasCode(error, "unsupported", "forbidden", "unauthorized")) throw error;
       report(
         checkpoint,
         "RegistryRefused",
@@ -108,6 +119,8 @@ export function checkpointController(context: Context): Controller {
     log,
     workers: 4,
     reconcile,
+    // What waits for a registry that was down does not wait for long after it is back.
+    backoff: { baseMs: 500, maxMs: 60_000, jitter: 0.2 },
     sources: [
       changesOf(caches.checkpoints),
       changesOf(caches.nodes, (node) =>

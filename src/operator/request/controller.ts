@@ -3,8 +3,9 @@ import { isTerminal, requests } from "../../api/kinds.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { nodes, type ObjectName, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
-import type { Context } from "../context.ts";
+import { type Context, LIVE } from "../context.ts";
 import { decideRequest } from "./decide.ts";
+import { Room } from "./room.ts";
 
 const HOLD_MS = 1000;
 
@@ -14,26 +15,16 @@ const HOLD_MS = 1000;
  */
 export function requestController(context: Context): Controller {
   const { client, caches, recorder, log, now, settings } = context;
-  /** Accepted by this process, not yet seen so in the cache. */
-  let accepted = new Set<string>();
+  const room = new Room(settings.limits.perCluster);
 
-  const underWay = (): number => {
-    const unseen = new Set<string>();
-    let count = 0;
-    for (const request of caches.requests.list()) {
-      if (isTerminal(request)) continue;
-      const uid = request.metadata.uid ?? "";
-      if (request.status?.nodeName !== undefined) count++;
-      else if (accepted.has(uid)) unseen.add(uid);
-    }
-    accepted = unseen;
-    return count + unseen.size;
-  };
+  const nodeReady = (name: string): boolean =>
+    caches.nodes.get(undefined, name)?.status?.conditions?.some((c) => c.status === "True") ?? false;
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
     const request = caches.requests.get(namespace, name);
     if (request === undefined || isTerminal(request)) return done;
     const stamped = request.status?.nodeName;
+    if (stamped === undefined && !room.has(caches.requests.byIndex(LIVE, LIVE))) return again(HOLD_MS);
     const pod =
       stamped !== undefined
         ? undefined
@@ -43,8 +34,7 @@ export function requestController(context: Context): Controller {
       caches.nodes.get(undefined, stamped) !== undefined ||
       (await client.get(nodes, { name: stamped }).catch(absent)) !== undefined;
     const time = now();
-    const room = stamped !== undefined || underWay() < settings.limits.perCluster;
-    const decision = decideRequest(request, pod, { now: time, room, nodeExists });
+    const decision = decideRequest(request, pod, { now: time, nodeExists, nodeReady });
 
     switch (decision.type) {
       case "nothing":
@@ -61,7 +51,7 @@ export function requestController(context: Context): Controller {
           containerName: decision.container,
           acceptedTime: time.toISOString(),
         });
-        accepted.add(request.metadata.uid ?? "");
+        room.accepted(request);
         return done;
       case "fail": {
         const { error } = decision;

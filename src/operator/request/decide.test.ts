@@ -5,7 +5,7 @@ import type { Pod } from "../../kube/resources.ts";
 import { decideRequest } from "./decide.ts";
 
 const now = new Date("2026-01-01T00:10:00Z");
-const world = { now, room: true, nodeExists: true };
+const world = { now, nodeExists: true, nodeReady: () => true };
 const request = (spec: object = {}, status?: CheckpointRequest["status"]): CheckpointRequest => ({
   metadata: { name: "r", namespace: "shop", creationTimestamp: "2026-01-01T00:00:00Z" },
   spec: { podReference: { name: "web", namespace: "shop" }, containerName: "app", ...spec },
@@ -69,8 +69,14 @@ describe("a request", () => {
   it("for a container that nobody restores is taken, however often it restarted", () => {
     expect(codeOf(decideRequest(request(), pod(7), world))).toBe("accept");
   });
-  it("waits where the cluster's limit is reached", () => {
-    expect(codeOf(decideRequest(request(), pod(), { ...world, room: false }))).toBe("hold");
+  it("for a pod on a node that is not ready waits for it, and not for ever", () => {
+    const away = { ...world, nodeReady: () => false };
+    const fresh = {
+      ...request(),
+      metadata: { ...request().metadata, creationTimestamp: "2026-01-01T00:09:00Z" },
+    };
+    expect(codeOf(decideRequest(fresh, pod(), away))).toBe("hold");
+    expect(codeOf(decideRequest(request(), pod(), away))).toBe("DeadlineExceeded");
   });
   it("left in progress by a dead agent ends at its deadline", () => {
     const accepted = {

@@ -12,8 +12,16 @@ export type RequestDecision =
   | { type: "accept"; nodeName: string; podUID: string; container: string }
   /** An agent has it; look again when its deadline and a little more have passed. */
   | { type: "wait"; untilMs: number }
-  /** Room is needed first. */
+  /** Its node has to be ready first. */
   | { type: "hold" };
+
+/** What there is around a request. */
+export interface RequestWorld {
+  now: Date;
+  /** Whether the node that the request is stamped with exists. */
+  nodeExists: boolean;
+  nodeReady(name: string): boolean;
+}
 
 /** How much longer than a request's deadline its agent may be silent before the operator fails the request. */
 const SLACK_MS = 15_000;
@@ -32,15 +40,15 @@ const failed = (code: keyof typeof ERRORS, message: string): RequestDecision => 
 export function decideRequest(
   request: CheckpointRequest,
   pod: Pod | undefined,
-  { now, room, nodeExists }: { now: Date; room: boolean; nodeExists: boolean },
+  { now, nodeExists, nodeReady }: RequestWorld,
 ): RequestDecision {
   const { status, spec, metadata } = request;
+  const timeout = (spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1000;
   if (metadata.deletionTimestamp !== undefined) return { type: "nothing" };
   if (status?.phase === "Completed" || status?.phase === "Failed") return { type: "nothing" };
 
   if (status?.nodeName !== undefined) {
     if (!nodeExists) return failed("NodeLost", `node ${status.nodeName} no longer exists`);
-    const timeout = (spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1000;
     const deadline =
       Date.parse(status.acceptedTime ?? metadata.creationTimestamp ?? now.toISOString()) + timeout;
     const left = deadline + SLACK_MS - now.getTime();
@@ -79,6 +87,12 @@ export function decideRequest(
   if (!mayDump(readRecords(pod)[container], runtimeID(running.containerID))) {
     return failed("RestoreInProgress", `container ${container} of pod ${name} has just restarted`);
   }
-  if (!room) return { type: "hold" };
-  return { type: "accept", nodeName: pod.spec.nodeName, podUID: pod.metadata.uid ?? "", container };
+  const { nodeName } = pod.spec;
+  if (!nodeReady(nodeName)) {
+    // Nobody is there to take it: it must not hold a place among those that can be taken.
+    const waited = now.getTime() - Date.parse(metadata.creationTimestamp ?? now.toISOString());
+    if (waited < timeout) return { type: "hold" };
+    return failed("DeadlineExceeded", `node ${nodeName} was not ready for ${timeout / 1000} s`);
+  }
+  return { type: "accept", nodeName, podUID: pod.metadata.uid ?? "", container };
 }

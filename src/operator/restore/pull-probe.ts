@@ -23,6 +23,8 @@ const GOOD_MS = 600_000;
 const BAD_MS = 10_000;
 const PATIENCE_MS = 60_000;
 const LOOK_MS = 250;
+/** Nodes that are asked at once. */
+const AT_ONCE = 10;
 
 export const PROBE_LABEL = "kcr.io/pull-probe";
 
@@ -51,7 +53,7 @@ export class PullProbe {
     const { now, log } = this.#context;
     const known = this.#results.get(node);
     const fresh = known !== undefined && known.until > now().getTime();
-    if (!fresh && !this.#underWay.has(node)) {
+    if (!fresh && !this.#underWay.has(node) && this.#underWay.size < AT_ONCE) {
       this.#underWay.add(node);
       this.#probe(node)
         .then(
@@ -60,7 +62,7 @@ export class PullProbe {
               error,
               until: now().getTime() + (error === undefined ? GOOD_MS : BAD_MS),
             }),
-          (error: unknown) => log.warn({ err: error, node }, "the pull probe could not be made"),
+          (error: unknown) => log.warn({ err: error, node }, "the pull probe could not be cleared away"),
         )
         .finally(() => this.#underWay.delete(node));
     }
@@ -68,8 +70,12 @@ export class PullProbe {
     return known.error;
   }
 
+  /**
+   * Asks a node once. Only a pull that was tried and failed counts against it: a pod that the node cannot take,
+   * or that a policy forbids, says nothing about the registry, and a pull that fails later is undone.
+   */
   async #probe(node: string): Promise<KcrError | undefined> {
-    const { client, namespace, now } = this.#context;
+    const { client, namespace, now, caches, log } = this.#context;
     const image = await this.#probeImage(node);
     if (image instanceof KcrError) return image;
     const ref: ObjectName = { namespace, name: `kcr-pull-probe-${hash(node)}` };
@@ -79,23 +85,32 @@ export class PullProbe {
     // One left behind by a leader that was killed answers a question of then.
     await remove();
     const deadline = now().getTime() + PATIENCE_MS;
-    for (let made = false; ; await delay(LOOK_MS)) {
-      if (!made) {
-        made = await client.create(pods, this.#pod(ref, node, image)).then(
-          () => true,
+    let uid: string | undefined;
+    try {
+      for (; now().getTime() < deadline; await delay(LOOK_MS)) {
+        uid ??= await client.create(pods, this.#pod(ref, node, image)).then(
+          (made) => made.metadata.uid,
           (error: unknown) => {
             if (!isAlreadyExists(error)) throw error;
-            return false;
+            return undefined;
           },
         );
+        const pod = caches.pods.get(namespace, ref.name);
+        const answer = pod !== undefined && pod.metadata.uid === uid ? answerOf(pod) : "unknown";
+        if (answer === "unknown") continue;
+        if (answer !== undefined) this.#images.clear();
+        return answer;
       }
-      const pod = made ? await client.get(pods, ref) : undefined;
-      const answer = pod === undefined ? "unknown" : answerOf(pod);
-      if (answer === "unknown" && now().getTime() < deadline) continue;
+      log.warn({ node }, "the pull probe was not answered; the node is taken to be able to pull");
+    } catch (error) {
+      log.warn(
+        { err: error, node },
+        "the pull probe could not be made; the node is taken to be able to pull",
+      );
+    } finally {
       await remove();
-      if (answer !== "unknown") return answer;
-      return new KcrError("ImagePullFailed", `node ${node} did not answer the pull probe`);
     }
+    return undefined;
   }
 
   /** Pushes the probe's image, once per process, and gives the reference by which nodes pull it. */
@@ -134,6 +149,8 @@ export class PullProbe {
       spec: {
         nodeName: node,
         restartPolicy: "Never",
+        // Needs no address of its own on a node that has none left.
+        hostNetwork: true,
         automountServiceAccountToken: false,
         enableServiceLinks: false,
         terminationGracePeriodSeconds: 0,
@@ -151,7 +168,6 @@ export class PullProbe {
               runAsUser: 65532,
               seccompProfile: { type: "RuntimeDefault" },
             },
-            resources: { limits: { cpu: "10m", memory: "16Mi" } },
           },
         ],
       },
@@ -164,6 +180,8 @@ export function answerOf(pod: Pod): KcrError | "unknown" | undefined {
   const state = pod.status?.containerStatuses?.[0]?.state;
   const reason = state?.waiting?.reason;
   if (state?.terminated !== undefined || state?.running !== undefined) return undefined;
+  // The node did not take the pod: nothing was pulled, and nothing failed to be.
+  if (pod.status?.phase === "Failed") return undefined;
   switch (reason) {
     case "CreateContainerError":
     case "RunContainerError":

@@ -8,10 +8,10 @@ import type { CheckpointSchedule, ScheduleStatus } from "../../api/schedule.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
-import { BY_NAMESPACE, BY_SCHEDULE, type Context } from "../context.ts";
+import { BY_NAMESPACE, BY_POD, BY_SCHEDULE, type Context } from "../context.ts";
 import { decideSchedule } from "./decide.ts";
 import { ensureRequest } from "./requests.ts";
-import { type Target, targetsOf } from "./targets.ts";
+import { matches, type Target, targetsOf } from "./targets.ts";
 
 const READY = "Ready";
 const SUCCEEDING = "Succeeding";
@@ -118,21 +118,15 @@ export function scheduleController(context: Context): Controller {
 
   const isBusy = ({ pod, container }: Target): boolean =>
     caches.requests
-      .byIndex(BY_NAMESPACE, pod.metadata.namespace ?? "")
-      .some(
-        (r) =>
-          r.spec.podReference.name === pod.metadata.name &&
-          r.spec.containerName === container &&
-          !isTerminal(r),
-      );
+      .byIndex(BY_POD, `${pod.metadata.namespace}/${pod.metadata.name}`)
+      .some((r) => r.spec.containerName === container && !isTerminal(r));
 
   /** How the newest ended request of the schedule ended. */
   const lastRequest = (schedule: CheckpointSchedule) => {
-    const { namespace = "", uid } = schedule.metadata;
-    const ended = caches.requests
-      .byIndex(BY_NAMESPACE, namespace)
-      .filter((r) => r.spec.checkpointScheduleRef?.uid === uid && isTerminal(r))
-      .sort((a, b) => (endTime(b) > endTime(a) ? 1 : -1))[0];
+    let ended: CheckpointRequest | undefined;
+    for (const request of caches.requests.byIndex(BY_SCHEDULE, schedule.metadata.uid ?? "")) {
+      if (isTerminal(request) && (ended === undefined || endTime(request) > endTime(ended))) ended = request;
+    }
     if (ended === undefined) return undefined;
     return ended.status?.phase === "Failed"
       ? {
@@ -167,6 +161,7 @@ export function scheduleController(context: Context): Controller {
         if (previous !== undefined && previous.status?.phase === pod.status?.phase) return [];
         return caches.schedules
           .byIndex(BY_NAMESPACE, pod.metadata.namespace ?? "")
+          .filter(({ spec }) => matches(spec.selector, pod.metadata.labels))
           .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name }));
       }),
     ],

@@ -30,6 +30,14 @@ describe("a schedule", () => {
     expect(decision).toMatchObject({ skipped: at("00:05:00"), lastRunTime: at("00:05:00") });
     expect(decision.run).toBeUndefined();
   });
+  it("goes on after a clock that ran ahead has written a last run in the future", () => {
+    const decision = decideSchedule({ ...base, lastRunTime: at("09:00:00") }, at("00:07:00"));
+    expect(decision).toMatchObject({ nextRunTime: at("00:10:00") });
+    expect(decision.run).toBeUndefined();
+    expect(decideSchedule({ ...base, lastRunTime: at("00:05:00") }, at("00:10:00")).run).toEqual(
+      at("00:10:00"),
+    );
+  });
   it("makes no requests while suspended", () => {
     expect(decideSchedule({ ...base, suspend: true }, at("00:06:00")).run).toBeUndefined();
   });

@@ -28,7 +28,8 @@ export interface ScheduleDecision {
  */
 export function decideSchedule(input: ScheduleInput, now: Date): ScheduleDecision {
   const cadence = parseCron(input.expression, input.timeZone);
-  const since = input.lastRunTime ?? input.createdTime;
+  // A time that lies ahead was written by a clock that ran ahead: it must not stop the schedule until then.
+  const since = new Date(Math.min((input.lastRunTime ?? input.createdTime).getTime(), now.getTime()));
   const nextRunTime = cadence.after(now);
   const due = cadence.latest(since, now);
   if (due === undefined) return { nextRunTime, lastRunTime: input.lastRunTime };

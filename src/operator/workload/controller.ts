@@ -70,6 +70,9 @@ export function workloadController(
         await tell(error);
         return done;
       }
+      case "refuse":
+        await tell(decision.error);
+        return done;
       case "remove":
         await say(workload, undefined);
         await client.delete(schedules, target, {
@@ -146,6 +149,12 @@ export function workloadController(
       .catch(absent);
   };
 
+  /** The workload for which a schedule of that name would be taken. */
+  const workloadOf = (schedule: string): string =>
+    resource.kind === "Deployment"
+      ? schedule
+      : schedule.replace(new RegExp(`-${resource.kind.toLowerCase()}$`), "");
+
   return new Controller({
     name: `workload-${resource.kind.toLowerCase()}`,
     log: context.log,
@@ -157,7 +166,7 @@ export function workloadController(
         return owner?.kind === resource.kind
           ? [{ namespace: schedule.metadata.namespace, name: owner.name }]
           : // A schedule of a workload's name that is gone frees the name.
-            [{ namespace: schedule.metadata.namespace, name: schedule.metadata.name }];
+            [{ namespace: schedule.metadata.namespace, name: workloadOf(schedule.metadata.name) }];
       }),
     ],
   });

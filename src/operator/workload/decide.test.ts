@@ -30,6 +30,13 @@ describe("a workload", () => {
     const decision = decideWorkload({ ...workload, expression: "99 99 99 99 99" }, undefined);
     expect(decision).toMatchObject({ type: "apply", invalid: { code: "InvalidSchedule" } });
   });
+  it.each(["", "x".repeat(257)])(
+    "with an annotation that no schedule may hold is refused: %j",
+    (expression) => {
+      const decision = decideWorkload({ ...workload, expression }, undefined);
+      expect(decision).toMatchObject({ type: "refuse", error: { code: "InvalidSchedule" } });
+    },
+  );
   it("that is being deleted is left to the garbage collector", () => {
     expect(decideWorkload({ ...workload, deleting: true }, { ownerUID: "me", deleting: false })).toEqual({
       type: "wait",

@@ -1,6 +1,7 @@
 import type { LabelSelector } from "../../api/common.ts";
 import { parseCron } from "../../api/cron.ts";
-import { asKcrError, type KcrError } from "../../api/errors.ts";
+import { asKcrError, KcrError } from "../../api/errors.ts";
+import { scheduleSpec } from "../../api/schedule.ts";
 
 /** A workload as far as its protection goes, whatever its kind. */
 export interface Workload {
@@ -27,6 +28,8 @@ export type WorkloadDecision =
   | { type: "taken" }
   /** Going away: the garbage collector takes what is owned. */
   | { type: "wait" }
+  /** The annotation cannot even stand in a schedule. */
+  | { type: "refuse"; error: KcrError }
   /** The schedule shall say this. An expression that cannot be read is applied all the same, so that a condition can say so. */
   | { type: "apply"; schedule: string; selector: LabelSelector; invalid?: KcrError };
 
@@ -36,6 +39,13 @@ export function decideWorkload(workload: Workload, existing: Existing | undefine
   if (workload.expression === undefined) return ours ? { type: "remove" } : { type: "nothing" };
   if (existing !== undefined && !ours) return existing.deleting ? { type: "wait" } : { type: "taken" };
   if (existing?.deleting === true) return { type: "wait" };
+  if (!scheduleSpec.shape.schedule.safeParse(workload.expression).success) {
+    const { length } = workload.expression;
+    return {
+      type: "refuse",
+      error: new KcrError("InvalidSchedule", `the annotation has ${length} characters`),
+    };
+  }
   let invalid: KcrError | undefined;
   try {
     parseCron(workload.expression);
