@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, symlink, utimes, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Archives } from "./archives.ts";
+import { Archives, isNamed } from "./archives.ts";
 
 const of = { namespace: "shop", pod: "cache-0", container: "app" };
 const name = "checkpoint-cache-0_shop-app-2026-01-01T12:00:00Z.tar";
@@ -62,5 +62,15 @@ describe("Archives", () => {
 
   it("has none where the kubelet never made the directory", async () => {
     expect(await new Archives(join(root, "none")).candidates(of)).toEqual([]);
+  });
+});
+
+describe("the name of an archive", () => {
+  it("is never taken for that of a namespace or container whose name only begins alike", () => {
+    const name = "checkpoint-web_team-prod-redis-2026-01-01T00:00:00Z.tar";
+    expect(isNamed(name, { pod: "web", namespace: "team-prod", container: "redis" })).toBe(true);
+    expect(isNamed(name, { pod: "web", namespace: "team", container: "prod" })).toBe(false);
+    expect(isNamed(name, { pod: "web", namespace: "team", container: "redis" })).toBe(false);
+    expect(isNamed(name, { pod: "we", namespace: "team-prod", container: "redis" })).toBe(false);
   });
 });

@@ -19,6 +19,18 @@ export interface ArchiveFile {
   modified: Date;
 }
 
+interface Names {
+  namespace: string;
+  pod: string;
+  container: string;
+}
+
+/** Whether the kubelet names archives of that container so. */
+export function isNamed(archive: string, { namespace, pod, container }: Names): boolean {
+  const prefix = `checkpoint-${pod}_${namespace}-${container}-`;
+  return archive.startsWith(prefix) && TIME.test(archive.slice(prefix.length));
+}
+
 /** The kubelet's checkpoint directory, of which nothing but regular files with an archive's name are touched. */
 export class Archives {
   readonly directory: string;
@@ -44,12 +56,11 @@ export class Archives {
    * Archives that the kubelet may have made of a container, newest first. The names cannot be told apart safely
    * (names of pods, namespaces and containers may all hold `-`), so the archive itself must say whose it is.
    */
-  async candidates(of: { namespace: string; pod: string; container: string }): Promise<ArchiveFile[]> {
-    const prefix = `checkpoint-${of.pod}_${of.namespace}-${of.container}-`;
+  async candidates(of: Names): Promise<ArchiveFile[]> {
     const names = (await readdir(this.directory).catch(absent)) ?? [];
     const found: ArchiveFile[] = [];
     for (const name of names) {
-      if (!name.startsWith(prefix) || !TIME.test(name.slice(prefix.length))) continue;
+      if (!isNamed(name, of)) continue;
       const file = await this.find(name);
       if (file) found.push(file);
     }

@@ -108,6 +108,7 @@ export function isSameCapture(existing: Checkpoint, { request, source }: Checkpo
   );
 }
 
-/** By the request's UID, not its name. */
+/** By the request's UID, not its name, and in its namespace: an owner reference may name anything. */
 export const isMadeFor = (checkpoint: Checkpoint, request: CheckpointRequest): boolean =>
-  checkpoint.metadata.ownerReferences?.some((owner) => owner.uid === request.metadata.uid) ?? false;
+  checkpoint.metadata.namespace === request.metadata.namespace &&
+  (checkpoint.metadata.ownerReferences?.some((owner) => owner.uid === request.metadata.uid) ?? false);

@@ -6,7 +6,7 @@ import { checkpoints, requests, schedules } from "../../api/kinds.ts";
 import { readRecords } from "../../api/records.ts";
 import { type CaptureSource, type CheckpointRequest, READY } from "../../api/request.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { isAlreadyExists } from "../../kube/errors.ts";
+import { isAlreadyExists, isForbidden, isNotFound } from "../../kube/errors.ts";
 import { type ObjectName, pods } from "../../kube/resources.ts";
 import { after } from "../../kube/signals.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
@@ -187,7 +187,17 @@ export function dumpReconciler(
   ): Promise<void> {
     const schedule = await scheduleOf(request);
     const parts: CheckpointParts = { request, source, captured, startTime, node, schedule };
-    const checkpoint = await create(parts);
+    const checkpoint = await create(parts).catch(async (error: unknown) => {
+      // A request that is gone, or whose namespace goes, has nobody left to whom the archive could matter.
+      if (!isForbidden(error) && !isNotFound(error)) throw error;
+      const left = await client.get(requests, request.metadata).catch(absent);
+      if (left !== undefined && left.metadata.deletionTimestamp === undefined) throw error;
+      return undefined;
+    });
+    if (checkpoint === undefined) {
+      await archives.remove(captured.name);
+      return;
+    }
     if (checkpoint.spec.checkpointData !== captured.name) await archives.remove(captured.name);
     const written = checkpoint.status?.phase
       ? checkpoint

@@ -82,6 +82,35 @@ describe("decideDump", () => {
   });
 });
 
+describe("a dump that was given up", () => {
+  it("is looked for while it may still end, and not for ever", () => {
+    const source = {
+      lineage: { podUID: "u", containerID: "c", restartCount: 0 },
+      defaultContainer: "app",
+      repository: "r",
+    };
+    const failed = (completionTime: string) =>
+      decideDump(
+        {
+          metadata: { name: "r", namespace: "shop" },
+          spec: { podReference: { name: "p" } },
+          status: {
+            nodeName: "n",
+            phase: "Failed",
+            reason: "DeadlineExceeded",
+            startTime: "2026-01-01T11:55:00Z",
+            completionTime,
+            source,
+          },
+        },
+        "n",
+        new Date("2026-01-01T12:30:00Z"),
+      ).type;
+    expect(failed("2026-01-01T12:00:00Z")).toBe("late");
+    expect(failed("2026-01-01T11:00:00Z")).toBe("nothing");
+  });
+});
+
 const pod = (changes: { metadata?: object; status?: object; container?: object } = {}): Pod => ({
   metadata: { name: "cache-0", namespace: "shop", uid: "uid-1", ...changes.metadata },
   spec: { containers: [{ name: "app", image: "redis:8" }] },

@@ -34,6 +34,9 @@ export function deadlineExceeded(request: CheckpointRequest): KcrError {
   return new KcrError("DeadlineExceeded", `the checkpoint was not taken within ${timeout} s`);
 }
 
+/** How long after its deadline a dump may still end: no call to a runtime lasts longer. */
+const LATE_MS = 3_600_000;
+
 /** Decides by the request alone, as it is on the API server. */
 export function decideDump(request: CheckpointRequest, node: string, now: Date): DumpDecision {
   const { metadata, spec, status } = request;
@@ -46,10 +49,15 @@ export function decideDump(request: CheckpointRequest, node: string, now: Date):
   switch (status.phase) {
     case "Completed":
       return { type: "nothing" };
-    case "Failed":
-      return begun && status.reason === "DeadlineExceeded" && status.checkpoint === undefined
+    case "Failed": {
+      const givenUp = now.getTime() - Date.parse(status.completionTime ?? "");
+      return begun &&
+        status.reason === "DeadlineExceeded" &&
+        status.checkpoint === undefined &&
+        !(givenUp > LATE_MS)
         ? { type: "late", ...begun }
         : { type: "nothing" };
+    }
     case "InProgress":
       if (begun) return { type: "resume", ...begun };
   }

@@ -8,11 +8,14 @@ import {
 import type { Condition } from "../../api/common.ts";
 import { findCondition, setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
+import { imagePlace } from "../../api/images.ts";
 import { checkpoints } from "../../api/kinds.ts";
+import { LABEL_POD } from "../../api/labels.ts";
 import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
 import { pullAddress } from "../../api/settings.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { isConflict } from "../../kube/errors.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { follow } from "../../kube/signals.ts";
 import { absent, dropFinalizer, writeStatus } from "../../kube/write.ts";
@@ -21,10 +24,13 @@ import { type Digest, isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { goArchitecture } from "../../oci/image.ts";
 import { verifyImage } from "../../oci/push.ts";
-import { archiveName } from "../archives.ts";
+import { archiveName, isNamed } from "../archives.ts";
 import type { Context } from "../context.ts";
 import { type Captured, inspect, isOf, type Owner, unfit } from "../inspect.ts";
 import { decideImage } from "./decide.ts";
+
+/** How often the end of a push is written against changes of others. */
+const WRITE_TRIES = 10;
 
 /** Pushes at once: each is one stream, and two keep a node's uplink busy. */
 const WORKERS = 2;
@@ -86,6 +92,10 @@ export function imageReconciler(
       if (!isOf(captured, ownerOf(checkpoint))) {
         throw new KcrError("ArchiveInvalid", `archive ${captured.name} is of another container`);
       }
+      if (imagePlace(checkpoint, settings) === undefined) {
+        const place = checkpoint.status?.checkpointImage;
+        throw new KcrError("RegistryRefused", `${place} is no place for images of this namespace`);
+      }
     } catch (error) {
       if (!(error instanceof KcrError)) throw error;
       await fail(checkpoint, error);
@@ -103,11 +113,26 @@ export function imageReconciler(
       await reportRegistry(current, error);
       throw error;
     });
-    const written = await writeStatus(client, checkpoints, current, built);
+    const written = await writePushed(current, built);
     log.info({ ...nameFields(written), image: built.runtimeImage }, "checkpoint image pushed");
     report(written, "Normal", "ImagePushed", `pushed as ${built.runtimeImage}`);
     // The change of status brings it back here, to be released.
     return done;
+  }
+
+  /** A change of something else meanwhile, a label or a finalizer, must not let the whole be pushed again. */
+  async function writePushed(pushed: Checkpoint, built: CheckpointStatus): Promise<Checkpoint> {
+    let current = pushed;
+    for (let tries = 1; ; tries++) {
+      try {
+        return await writeStatus(client, checkpoints, current, built);
+      } catch (error) {
+        if (!isConflict(error) || tries >= WRITE_TRIES) throw error;
+        current = await client.get(checkpoints, pushed.metadata);
+        const same = current.metadata.uid === pushed.metadata.uid && current.status?.phase === "Processing";
+        if (!same || current.metadata.deletionTimestamp !== undefined) throw error;
+      }
+    }
   }
 
   async function pushImage(
@@ -172,13 +197,15 @@ export function imageReconciler(
 
   /** Removes the archive of a Checkpoint, but not one of somebody else that it only names. */
   async function removeArchive(checkpoint: Checkpoint): Promise<void> {
-    const { checkpointData, containerName } = checkpoint.spec;
+    const { checkpointData, containerName: container } = checkpoint.spec;
+    if (!archiveName.safeParse(checkpointData).success) return;
     const captured = await inspect(archives, checkpointData).catch(unfit);
-    // Of a damaged one there is only the name to go by.
+    // Of a damaged one there is only the whole of its name to go by; in doubt it stays.
+    const { namespace = "", labels } = checkpoint.metadata;
     const owned = captured
       ? isOf(captured, ownerOf(checkpoint))
-      : checkpointData.includes(`_${checkpoint.metadata.namespace}-${containerName}-`);
-    if (owned && archiveName.safeParse(checkpointData).success) await archives.remove(checkpointData);
+      : isNamed(checkpointData, { namespace, container, pod: labels?.[LABEL_POD] ?? "" });
+    if (owned) await archives.remove(checkpointData);
   }
 
   /** Runs `work` until it ends or the Checkpoint is being deleted; its deletion is what is looked at next then. */
