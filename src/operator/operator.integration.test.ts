@@ -6,6 +6,7 @@ import { findCondition } from "../api/conditions.ts";
 import { API_VERSION } from "../api/group.ts";
 import { requests, schedules } from "../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
+import { readRecords } from "../api/records.ts";
 import type { RequestSpec } from "../api/request.ts";
 import { settings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
@@ -84,6 +85,7 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     } as Pod);
     const containerStatuses = containers.map((c) => ({
       ...c,
+      containerID: `containerd://${name}-${c.name}`,
       imageID: "",
       ready: true,
       restartCount: 0,
@@ -129,6 +131,18 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     await waitFor("the schedule to go", () =>
       client.get(schedules, { namespace, name: "web" }).then(() => false, isNotFound),
     );
+  });
+
+  it("notes what runs in a pod once it is protected, though nothing of the pod changes", async () => {
+    const namespace = await makeNamespace(client, "noted");
+    const pod = await runningPod(namespace, "web-1", { app: "web" });
+    await deployment(namespace, "web", "@yearly");
+    const records = await waitFor("the record", async () => {
+      const seen = readRecords(await client.get(pods, pod.metadata));
+      return seen["app"] && seen;
+    });
+    expect(records).toMatchObject({ app: { originalImage: "app:1", run: 0, containerID: "web-1-app" } });
+    expect(records).not.toHaveProperty("side");
   });
 
   it("keeps schedules of one name in two namespaces apart", async () => {

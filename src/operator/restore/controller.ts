@@ -14,6 +14,7 @@ import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
+import { matches } from "../schedule/targets.ts";
 import { decideRestore, type RestoreDecision } from "./decide.ts";
 import { type Protection, protectionOf } from "./protection.ts";
 import { PullProbe } from "./pull-probe.ts";
@@ -311,6 +312,15 @@ export function restoreController(context: Context): Controller {
     reconcile,
     sources: [
       changesOf(caches.pods),
+      // What runs in a pod when it becomes protected is noted then, not when it has crashed.
+      changesOf(caches.schedules, (schedule, previous) => {
+        const { namespace = "", generation } = schedule.metadata;
+        if (previous?.metadata.generation === generation) return [];
+        return caches.pods
+          .byIndex(BY_NAMESPACE, namespace)
+          .filter(({ metadata }) => matches(schedule.spec.selector, metadata.labels))
+          .map(({ metadata }) => ({ namespace, name: metadata.name }));
+      }),
       changesOf(caches.checkpoints, (checkpoint) => {
         const uid = checkpoint.status?.lineage?.podUID;
         if (uid === undefined) return [];

@@ -295,13 +295,26 @@ describe("a restore under way", () => {
     const said = 'exec: "/bin/sh": stat /bin/sh: no such file or directory';
     const created = waiting(1, "CreateContainerError", end(1, 1), said);
     const started = waiting(2, "CrashLoopBackOff", end(2, 128, { reason: "StartError", message: said }));
+    const unstarted = waiting(2, "RunContainerError", end(2, 128, { reason: "StartError" }), said);
     for (const decision of [
-      during(created, { record: underWay({ failingSince: ago(1) }) }),
+      during(created, { record: underWay({ failingSince: ago(11) }) }),
+      during(unstarted, { record: underWay({ failingSince: ago(1) }) }),
       during(started),
     ]) {
       expect(swappedTo(decision)).toBe(ORIGINAL);
       expect(decision).toMatchObject({ why: { code: "StrategyUnavailable" } });
       expect(decision).not.toHaveProperty("poisoned");
+    }
+  });
+  it("is not blamed for the old image's container that could not be started", () => {
+    const said = 'exec: "/pod/sh": stat /pod/sh: no such file or directory';
+    const failing = { record: underWay({ failingSince: ago(5) }) };
+    const unsure = { record: underWay({ failingSince: ago(5), unsure: true }) };
+    const old = waiting(1, "RunContainerError", end(1, 128, { reason: "StartError" }), said);
+    const oneMore = waiting(2, "RunContainerError", end(2, 128, { reason: "StartError" }), said);
+    const created = waiting(1, "CreateContainerError", end(0, 1), said);
+    for (const decision of [during(old, failing), during(oneMore, unsure), during(created, failing)]) {
+      expect(decision.type).toBe("nothing");
     }
   });
   it("whose image cannot be pulled is waited for, then passed over for the next good one", () => {

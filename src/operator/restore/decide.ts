@@ -85,7 +85,9 @@ const PULL_ERRORS = new Set([
   "ErrImageNeverPull",
   "InvalidImageName",
 ]);
-const CREATE_ERRORS = new Set(["CreateContainerError", "RunContainerError"]);
+/** A container was created and could not be started; with other errors there is none. */
+const RUN_ERROR = "RunContainerError";
+const CREATE_ERRORS = new Set(["CreateContainerError", RUN_ERROR]);
 /** What a runtime says that takes a checkpoint image for an ordinary one: there is nothing in it to run. */
 const RUN_AS_ORDINARY = /no such file or directory|executable file not found|no command specified/;
 /** Obstacles that nothing but a change of the pod removes. */
@@ -188,7 +190,19 @@ function whileUnderWay(
   const waiting = status.state?.waiting?.reason ?? "";
   const note = (restore: Restore): RestoreDecision => ({ type: "note", record: { ...record, restore } });
 
-  if (checkpoint !== undefined && (PULL_ERRORS.has(waiting) || CREATE_ERRORS.has(waiting))) {
+  const isNew = idOf(status) !== underWay.replaces && idOf(status) !== "";
+  /** Restart count of the first run that is surely of the image under way. */
+  const first = underWay.after + (underWay.unsure === true ? 2 : 1);
+  const sure =
+    status.restartCount >= first ||
+    // The count began anew, or one more run of the old image would have been ended by now.
+    status.restartCount < underWay.after ||
+    since(status.state?.running?.startedAt, now) > input.graceMs + LOOK_AGAIN_MS ||
+    underWay.unsure !== true;
+
+  // A container that exists and cannot be run may still be the old one, of the old image.
+  const isOfOld = waiting === RUN_ERROR && !(isNew && sure);
+  if (checkpoint !== undefined && !isOfOld && (PULL_ERRORS.has(waiting) || CREATE_ERRORS.has(waiting))) {
     if (underWay.failingSince === undefined) return note({ ...underWay, failingSince: now.toISOString() });
     const failing = since(underWay.failingSince, now);
     const message = status.state?.waiting?.message ?? "";
@@ -197,13 +211,14 @@ function whileUnderWay(
       if (failing < PULL_PATIENCE_MS) return { type: "blocked", error, againMs: LOOK_AGAIN_MS };
       return afterFailure(input, passOver(record, checkpoint), undefined, now);
     }
-    if (RUN_AS_ORDINARY.test(message)) return runAsOrdinary(record, status, message, now);
+    // Of one that does not exist the kubelet may for a moment still say why the old image's could not be made.
+    const current = waiting === RUN_ERROR || failing >= CREATE_RETRY_MS;
+    if (current && RUN_AS_ORDINARY.test(message)) return runAsOrdinary(record, status, message, now);
     if (failing < maxAttempts * CREATE_RETRY_MS) return { type: "nothing", againMs: LOOK_AGAIN_MS };
     return afterFailure(input, passOver(record, checkpoint), undefined, now);
   }
   if (!input.caughtUp) return { type: "nothing", againMs: LOOK_AGAIN_MS };
 
-  const isNew = idOf(status) !== underWay.replaces && idOf(status) !== "";
   if (!isNew) {
     // A kubelet that saw the new image while the old run was down starts nothing of the old one any more.
     if (underWay.unsure === true && !isRunning(status) && status.state?.terminated === undefined) {
@@ -217,14 +232,6 @@ function whileUnderWay(
     return { type: "nothing", againMs: LOOK_AGAIN_MS };
   }
 
-  /** Restart count of the first run that is surely of the image under way. */
-  const first = underWay.after + (underWay.unsure === true ? 2 : 1);
-  const sure =
-    status.restartCount >= first ||
-    // The count began anew, or one more run of the old image would have been ended by now.
-    status.restartCount < underWay.after ||
-    since(status.state?.running?.startedAt, now) > input.graceMs + LOOK_AGAIN_MS ||
-    underWay.unsure !== true;
   if (!sure) return { type: "nothing", againMs: LOOK_AGAIN_MS };
 
   const { stableMs } = input;
