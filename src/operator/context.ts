@@ -18,6 +18,8 @@ export interface Context {
   recorder: EventRecorder;
   log: Logger;
   now(): Date;
+  /** Aborts when this replica leads no more: nothing that goes on by itself may outlive it. */
+  leading: AbortSignal;
   caches: {
     schedules: Cache<CheckpointSchedule>;
     requests: Cache<CheckpointRequest>;

@@ -98,17 +98,13 @@ export function createOperator(options: OperatorOptions): Operator {
     ready: () => all.every((cache) => cache.synced),
     async run(signal) {
       const recorder = new EventRecorder({ ...common, controller: "kcr-operator", instance: identity });
-      const context: Context = {
-        ...options,
-        recorder,
-        caches,
-        now: options.now ?? (() => new Date()),
-      };
       using running = follow(signal);
       const watching = Promise.all(all.map((cache) => cache.run(running.signal)));
       const leading = runAsLeader(
         { ...common, namespace, name: "kcr-operator", identity: `${identity}_${randomUUID()}` },
         async (lead) => {
+          const now = options.now ?? (() => new Date());
+          const context: Context = { ...options, recorder, caches, now, leading: lead };
           const controllers = [
             ...workloads.map(({ resource, cache }) => workloadController(context, resource, cache)),
             scheduleController(context),

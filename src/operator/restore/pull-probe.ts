@@ -33,7 +33,7 @@ export const PROBE_LABEL = "kcr.io/pull-probe";
  * changed: a pod of kcr's own namespace, bound to that node, names a tiny image of kcr's own that has nothing
  * to run. It is pulled or it is not; no process is ever started.
  *
- * Guarantees: one probe pod per node, deleted when it has answered. A node that could pull is believed to while
+ * Guarantees: one probe pod per node, deleted when it has answered, and when this replica leads no more. A node that could pull is believed to while
  * it is being asked again.
  * Caveats: registries that need each pod's own pull secret are answered for kcr's (registry.pullSecrets).
  */
@@ -50,7 +50,7 @@ export class PullProbe {
 
   /** Undefined: the node can pull. "unknown": being found out, ask again soon. */
   check(node: string): KcrError | "unknown" | undefined {
-    const { now, log } = this.#context;
+    const { now, log, leading } = this.#context;
     const known = this.#results.get(node);
     const fresh = known !== undefined && known.until > now().getTime();
     if (!fresh && !this.#underWay.has(node) && this.#underWay.size < AT_ONCE) {
@@ -62,7 +62,9 @@ export class PullProbe {
               error,
               until: now().getTime() + (error === undefined ? GOOD_MS : BAD_MS),
             }),
-          (error: unknown) => log.warn({ err: error, node }, "the pull probe could not be cleared away"),
+          (error: unknown) => {
+            if (!leading.aborted) log.warn({ err: error, node }, "the pull probe could not be cleared away");
+          },
         )
         .finally(() => this.#underWay.delete(node));
     }
@@ -75,7 +77,7 @@ export class PullProbe {
    * or that a policy forbids, says nothing about the registry, and a pull that fails later is undone.
    */
   async #probe(node: string): Promise<KcrError | undefined> {
-    const { client, namespace, now, caches, log } = this.#context;
+    const { client, namespace, now, caches, log, leading } = this.#context;
     const image = await this.#probeImage(node);
     if (image instanceof KcrError) return image;
     const ref: ObjectName = { namespace, name: `kcr-pull-probe-${hash(node)}` };
@@ -87,7 +89,7 @@ export class PullProbe {
     const deadline = now().getTime() + PATIENCE_MS;
     let uid: string | undefined;
     try {
-      for (; now().getTime() < deadline; await delay(LOOK_MS)) {
+      for (; now().getTime() < deadline; await delay(LOOK_MS, leading)) {
         uid ??= await client.create(pods, this.#pod(ref, node, image)).then(
           (made) => made.metadata.uid,
           (error: unknown) => {
@@ -103,6 +105,7 @@ export class PullProbe {
       }
       log.warn({ node }, "the pull probe was not answered; the node is taken to be able to pull");
     } catch (error) {
+      leading.throwIfAborted();
       log.warn(
         { err: error, node },
         "the pull probe could not be made; the node is taken to be able to pull",
@@ -138,7 +141,7 @@ export class PullProbe {
 
   async #pushImage(repository: string, architecture: string): Promise<{ digest: string }> {
     await using registry = await openRegistry(this.#context.settings, USER_AGENT);
-    return await pushProbeImage(registry, repository, architecture);
+    return await pushProbeImage(registry, repository, architecture, this.#context.leading);
   }
 
   #pod(ref: ObjectName, node: string, image: string): Pod {
@@ -209,12 +212,13 @@ async function pushProbeImage(
   registry: RegistryClient,
   repository: string,
   architecture: string,
+  signal: AbortSignal,
 ): Promise<{ digest: string }> {
   const layer = { mediaType: MEDIA_TYPE.layer, digest: digestOf(EMPTY_TAR), bytes: Buffer.from(EMPTY_TAR) };
   const config = encodeConfig({ architecture, os: "linux", diffIds: [layer.digest] });
   const manifest = encodeManifest(descriptorOf(config), [descriptorOf(layer)]);
-  await pushDocument(registry, repository, layer);
-  await pushDocument(registry, repository, config);
-  await registry.putManifest(repository, `v1-${architecture}`, manifest);
+  await pushDocument(registry, repository, layer, signal);
+  await pushDocument(registry, repository, config, signal);
+  await registry.putManifest(repository, `v1-${architecture}`, manifest, { signal });
   return manifest;
 }
