@@ -50,13 +50,13 @@ const recipes = {
   busybox: {
     tag: "1",
     config: { cmd: ["sh"], env: [path] },
-    async build(root, rootfs) {
-      await addFile(root, rootfs, "/usr/bin/busybox", "/bin/busybox");
-      const applets = (await run(["chroot", rootfs, "/usr/bin/busybox", "--list"])).trim().split("\n");
-      for (const applet of applets) {
-        if (applet !== "busybox") await symlink("busybox", join(root, "bin", applet));
-      }
-    },
+    build: addBusybox,
+  },
+  /** busybox for a pod that must not run as root and leaves it to the image to say as whom. */
+  "busybox-nonroot": {
+    tag: "1",
+    config: { user: "65532:65532", cmd: ["sh"], env: [path] },
+    build: addBusybox,
   },
   redis: {
     tag: "1",
@@ -263,6 +263,15 @@ async function addSkeleton(root: string): Promise<void> {
   }
   await chmod(join(root, "tmp"), 0o1777);
   for (const [name, content] of Object.entries(files)) await writeFile(join(root, name), content);
+}
+
+/** busybox, and a link to it for each of its commands. */
+async function addBusybox(root: string, rootfs: string): Promise<void> {
+  await addFile(root, rootfs, "/usr/bin/busybox", "/bin/busybox");
+  const applets = (await run(["chroot", rootfs, "/usr/bin/busybox", "--list"])).trim().split("\n");
+  for (const applet of applets) {
+    if (applet !== "busybox") await symlink("busybox", join(root, "bin", applet));
+  }
 }
 
 /** Copies one file of the Debian tree. */

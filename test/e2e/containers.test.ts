@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { checkpoints, isGood, requests } from "../../src/api/kinds.ts";
 import type { KubeObject } from "../../src/kube/resources.ts";
-import { greedyCounter, onceOnlyCounter, podVolumes } from "../support/programs.ts";
+import { greedyCounter, onceOnlyCounter, podWithLink } from "../support/programs.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { count, counter, RARELY, World } from "../support/world.ts";
 
@@ -106,22 +106,17 @@ describe.skipIf(cluster === undefined)("containers of a pod", () => {
     expect(await count(world, pod)).toBeGreaterThanOrEqual(before - 8);
   });
 
-  it("one is in CrashLoopBackOff, protected only now: how its last run ended is enough to restore it", async () => {
+  it("one cannot start afresh and never runs again (CrashLoopBackOff): how it ended before is enough to restore it", async () => {
     const pod = await world.deploy({
       name: "loop",
+      schedule: RARELY,
       containers: [onceOnlyCounter(world)],
-      podSpec: podVolumes,
+      podSpec: podWithLink(world),
     });
     const checkpoint = await world.checkpoint(pod);
     const before = await count(world, pod);
-    await world.kill(pod);
-    const { restartCount } = await waitFor("the kubelet to hold the container back", async () => {
-      const status = await world.container(pod);
-      return status.state?.waiting?.reason === "CrashLoopBackOff" && status;
-    });
 
-    await world.annotate("loop", RARELY);
-    await world.settled(pod, restartCount);
+    await world.crash(pod);
 
     expect(await world.image(pod)).toBe(checkpoint.status?.runtimeImage);
     expect(await count(world, pod)).toBeGreaterThanOrEqual(before - 8);

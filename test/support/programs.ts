@@ -27,15 +27,13 @@ export const greedyCounter = (world: World): Partial<Container> => ({
   resources: { limits: { memory: "64Mi" } },
 });
 
-/** Counts in its memory, and can be started only once in the life of its pod: after that it ends at once. */
+/**
+ * Counts in its memory, and can be started only once in the life of its pod: its command is a link in a volume,
+ * which `podWithLink` makes and the program removes.
+ */
 export const onceOnlyCounter = (world: World): Partial<Container> => ({
-  ...shell(
-    world,
-    "[ -e /pod/started ] && exit 1",
-    "touch /pod/started",
-    "i=0",
-    forever("i=$((i+1)); echo $i >/tmp/count"),
-  ),
+  image: world.cluster.images.busybox,
+  command: ["/pod/sh", "-c", ["rm /pod/sh; i=0", forever("i=$((i+1)); echo $i >/tmp/count")].join("\n")],
   volumeMounts: [podMount],
 });
 
@@ -54,8 +52,21 @@ export const marked = (world: World): Partial<Container> => ({
 
 const podMount = { name: "pod", mountPath: "/pod" };
 
-/** Volumes of a pod that outlive its containers: what `onceOnlyCounter` and `marked` need. */
+/** The volume of a pod that outlives its containers: what `marked` needs. */
 export const podVolumes = { volumes: [{ name: "pod", emptyDir: {} }] };
+
+/** The volume with the command of `onceOnlyCounter` in it. */
+export const podWithLink = (world: World) => ({
+  ...podVolumes,
+  initContainers: [
+    {
+      name: "link",
+      image: world.cluster.images.busybox,
+      command: ["ln", "-s", "/bin/sh", "/pod/sh"],
+      volumeMounts: [podMount],
+    },
+  ],
+});
 
 /** The mark that a `marked` container carries. */
 export const mark = async (world: World, pod: Pod): Promise<number> =>
