@@ -33,6 +33,14 @@ export class Installation {
     });
   }
 
+  /** An operator that does not lead. */
+  async follower(): Promise<Pod> {
+    const leader = await this.leader();
+    const follower = (await this.operators()).find(({ metadata }) => metadata.uid !== leader.metadata.uid);
+    if (follower === undefined) throw new Error("there is but one operator");
+    return follower;
+  }
+
   async agent(node: string): Promise<Pod> {
     const agent = (await this.#pods("kcr-agent")).find((pod) => pod.spec?.nodeName === node);
     if (agent === undefined) throw new Error(`no agent on ${node}`);
@@ -152,6 +160,20 @@ export class Installation {
   async digest(node: string, path: string): Promise<string> {
     const said = await this.#world.cluster.nodeExec(node, ["sha256sum", path]);
     return `sha256:${said.split(" ")[0]}`;
+  }
+
+  /** Stops the cluster's registry in the middle of what it does, or lets it go on. */
+  async signalRegistry(signal: "STOP" | "CONT"): Promise<void> {
+    const kill = `kill -${signal} $(cat /run/kcr/registry.pid)`;
+    await this.#world.cluster.nodeExec("control-plane", ["sh", "-c", kill]);
+  }
+
+  /** The addresses that have connections to the cluster's registry. */
+  async registryClients(): Promise<string[]> {
+    const port = this.#world.cluster.registry.push.split(":")[1];
+    const list = ["ss", "-Htn", "state", "established", `( sport = :${port} )`];
+    const said = await this.#world.cluster.nodeExec("control-plane", list);
+    return [...said.matchAll(/(\d+\.\d+\.\d+\.\d+)\]?:\d+\s*$/gm)].map(([, address = ""]) => address);
   }
 
   /** A client of the cluster's own registry. */

@@ -119,9 +119,7 @@ describe.skipIf(cluster === undefined)("killed", () => {
       },
       { intervalMs: 20 },
     );
-    const registry = (signal: string) =>
-      world.cluster.nodeExec("control-plane", ["sh", "-c", `kill -${signal} $(cat /run/kcr/registry.pid)`]);
-    await registry("STOP");
+    await kcr.signalRegistry("STOP");
     try {
       const uploads = await world.cluster.nodeExec("control-plane", [
         ...["find", "/var/lib/registry", "-path", `*/${world.namespace}/checkpoint-push-app/_uploads/*/data`],
@@ -131,7 +129,7 @@ describe.skipIf(cluster === undefined)("killed", () => {
       expect(Number(uploads)).toBeLessThan(LARGE_BYTES);
       await killAgent(node);
     } finally {
-      await registry("CONT");
+      await kcr.signalRegistry("CONT");
     }
     const kept = await kcr.keepArchive(node, checkpointData);
 

@@ -26,7 +26,7 @@ describe.skipIf(cluster === undefined)("an operator", () => {
   it.each<[how: string, end: (pod: Pod) => Promise<unknown>, limitMs: number]>([
     ["deleted", remove, 20_000],
     // Its lease of 15 s runs out then, and the other one looks every two seconds.
-    ["killed", async (pod) => Promise.all([kcr.signal(pod, "SIGKILL"), remove(pod)]), 25_000],
+    ["killed", (pod) => kcr.signal(pod, "SIGKILL").then(() => remove(pod)), 25_000],
   ])("that is %s while it leads: the other one acts in time", async (how, end, limitMs) => {
     const pod = await world.deploy({ name: how, containers: [counter(world)] });
     const leader = await kcr.leader();
@@ -77,24 +77,39 @@ describe.skipIf(cluster === undefined)("an operator", () => {
     expect(items).toHaveLength(1);
   });
 
-  it.each([
-    ["leader", async () => await kcr.leader()],
-    [
-      "operator that waits",
-      async () => {
-        const leader = await kcr.leader();
-        return (await kcr.operators()).find(({ metadata }) => metadata.uid !== leader.metadata.uid)!;
-      },
-    ],
-    ["agent", async () => await kcr.agent(world.worker("2.3"))],
-  ])("told to end (SIGTERM), %s, ends with exit code 0 within its grace period", async (_, choose) => {
-    const pod = await choose();
+  /** Ends a pod's process as a shutdown does, and sees that it ends by itself. */
+  async function terminate(pod: Pod): Promise<void> {
     const sent = Date.now();
     await kcr.signal(pod, "SIGTERM");
     const ended = await kcr.ended(pod);
     expect(ended.exitCode).toBe(0);
-    const grace = pod.spec?.terminationGracePeriodSeconds ?? 0;
-    expect(Date.parse(`${ended.finishedAt}`) - sent).toBeLessThan(Math.min(grace * 1000, 10_000));
+    const grace = (pod.spec?.terminationGracePeriodSeconds ?? 0) * 1000;
+    expect(Date.parse(`${ended.finishedAt}`) - sent).toBeLessThan(Math.min(grace, 10_000));
     await kcr.whole();
+  }
+
+  it.each([
+    ["leader", () => kcr.leader()],
+    ["operator that waits", () => kcr.follower()],
+    ["agent", () => kcr.agent(world.worker("2.3"))],
+  ])("told to end (SIGTERM), %s, ends with exit code 0 within its grace period", async (_, choose) => {
+    await terminate(await choose());
+  });
+
+  it("told to end while the registry keeps it waiting, a leader ends all the same", async () => {
+    const pod = await world.deploy({ name: "waits", schedule: RARELY, containers: [counter(world)] });
+    // With a checkpoint to protect it, the next leader asks at once whether its node can pull.
+    await world.checkpoint(pod);
+    await kcr.signalRegistry("STOP");
+    try {
+      await kcr.signal(await kcr.leader(), "SIGTERM");
+      const asking = await waitFor("the next leader to ask the registry", async () => {
+        const leader = await kcr.leader();
+        return (await kcr.registryClients()).includes(leader.status?.podIP ?? "none") && leader;
+      });
+      await terminate(asking);
+    } finally {
+      await kcr.signalRegistry("CONT");
+    }
   });
 });
