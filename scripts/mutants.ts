@@ -1,4 +1,5 @@
-import { spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,8 +39,8 @@ refuseUncommitted();
 
 const work = mkdtempSync(join(tmpdir(), "kcr-mutants-"));
 const tree = join(work, "tree");
+let running: ChildProcess | undefined;
 process.once("exit", cleanUp);
-// Runs synchronously: what is interrupted is the test, and with it this process.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
 
 git("worktree", "add", "--quiet", "--detach", tree, "HEAD");
@@ -51,7 +52,7 @@ const counts = { caught: 0, survived: 0, void: 0 };
 console.log("| fault | line of | | s |\n|---|---|---|---|");
 for (const mutant of chosen) {
   const since = Date.now();
-  const verdict = judge(mutant);
+  const verdict = await judge(mutant);
   counts[verdict.type]++;
   const said = verdict.type === "void" ? `**void**: ${verdict.why}` : verdict.type;
   const seconds = ((Date.now() - since) / 1000).toFixed(1);
@@ -66,19 +67,19 @@ console.log(
 process.exit(counts.caught === chosen.length ? 0 : 1);
 
 /** Breaks the line, runs the test and puts the line back. */
-function judge(mutant: Mutant): Verdict {
+async function judge(mutant: Mutant): Promise<Verdict> {
   const path = join(tree, mutant.file);
   const text = readFileSync(path, "utf8");
   const places = text.split(mutant.find).length - 1;
   if (places !== 1) return { type: "void", why: `its line occurs ${places} times` };
-  const before = asItIs(mutant);
+  const before = await asItIs(mutant);
   if (before.type === "void") return before;
   try {
     writeFileSync(
       path,
       text.replace(mutant.find, () => mutant.replace),
     );
-    const { passed, failed, tail } = runTest(mutant);
+    const { passed, failed, tail } = await runTest(mutant);
     if (failed > 0) return { type: "caught" };
     return passed > 0 ? { type: "survived" } : { type: "void", why: `no test was run: ${tail}` };
   } finally {
@@ -87,11 +88,11 @@ function judge(mutant: Mutant): Verdict {
 }
 
 /** Runs a mutant's test on the product as it is, once however many mutants share it. */
-function asItIs(mutant: Mutant): Verdict {
+async function asItIs(mutant: Mutant): Promise<Verdict> {
   const key = JSON.stringify(mutant.test);
   let verdict = sound.get(key);
   if (verdict === undefined) {
-    const { passed, failed, tail } = runTest(mutant);
+    const { passed, failed, tail } = await runTest(mutant);
     const why = failed > 0 ? "its test fails on the product as it is" : `its test was not found: ${tail}`;
     verdict = failed === 0 && passed > 0 ? { type: "survived" } : { type: "void", why };
     sound.set(key, verdict);
@@ -99,16 +100,19 @@ function asItIs(mutant: Mutant): Verdict {
   return verdict;
 }
 
-/** Counts how often tests of the name passed and failed; `tail` is the end of what was said. */
-function runTest({ test: { project, file, name } }: Mutant): {
+interface Counted {
   passed: number;
   failed: number;
+  /** The end of what was said. */
   tail: string;
-} {
+}
+
+/** Counts how often tests of the name passed and failed. */
+async function runTest({ test: { project, file, name } }: Mutant): Promise<Counted> {
   const report = join(work, "report.json");
   rmSync(report, { force: true });
   const pattern = name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  const { stdout, stderr } = spawnSync(
+  const child = spawn(
     join(root, "node_modules/.bin/vitest"),
     [
       ...["run", "--project", project, file, "--testNamePattern", pattern],
@@ -118,16 +122,24 @@ function runTest({ test: { project, file, name } }: Mutant): {
     ],
     {
       cwd: tree,
-      encoding: "utf8",
       env: { ...process.env, KCR_TEST_CLUSTER: clusterName, KCR_KEEP_CLUSTER: "1" },
+      stdio: ["ignore", "pipe", "pipe"],
     },
   );
+  running = child;
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk: Buffer) => {
+      said = `${said}${chunk}`.slice(-300);
+    });
+  }
+  await once(child, "close");
+  running = undefined;
   try {
     const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, "utf8"));
-    const tail = `${stdout}${stderr}`.trim().split("\n").at(-1) ?? "";
-    return { passed: numPassedTests, failed: numFailedTests, tail };
+    return { passed: numPassedTests, failed: numFailedTests, tail: said.trim().split("\n").at(-1) ?? "" };
   } catch {
-    return { passed: 0, failed: 0, tail: `${stdout}${stderr}`.trim().slice(-300) };
+    return { passed: 0, failed: 0, tail: said.trim() };
   }
 }
 
@@ -146,6 +158,7 @@ function git(...args: string[]): string {
 }
 
 function cleanUp(): void {
+  running?.kill();
   spawnSync("git", ["-C", root, "worktree", "remove", "--force", tree]);
   rmSync(work, { recursive: true, force: true });
   if (values.slow && process.env["KCR_KEEP_CLUSTER"] !== "1") {
