@@ -53,7 +53,7 @@ export const ERRORS = {
   },
   NodeLost: {
     means: "The node of the container no longer exists.",
-    remedy: "Nothing: copies on other nodes and in the registry are kept.",
+    remedy: "Nothing: an image that is in the registry is kept.",
   },
   KubeletCertUntrusted: {
     means: "The kubelet's serving certificate is not signed by the trusted CA.",
@@ -97,7 +97,8 @@ export const ERRORS = {
     remedy: "Give its CA in registry.caFile of kcr's configuration.",
   },
   RegistryRefused: {
-    means: "The registry refused the image.",
+    means:
+      "The registry refused an image or its deletion, or a Checkpoint names a place outside its namespace's.",
     remedy: "The message carries what the registry said.",
   },
   ImagePullFailed: {
@@ -107,7 +108,7 @@ export const ERRORS = {
   },
   ImagePullPolicyNever: {
     means: "The container's imagePullPolicy is Never: a checkpoint image cannot be pulled for it.",
-    remedy: "Use IfNotPresent, or restore with strategy Runtime.",
+    remedy: "Use IfNotPresent.",
   },
   StrategyUnavailable: {
     means: "The pod's node cannot restore with any strategy that the schedule allows.",
@@ -119,10 +120,10 @@ export const ERRORS = {
   },
   CheckpointNotReady: {
     means: "The container failed while its newest checkpoint was still being pushed.",
-    remedy: "Nothing: it is restored as soon as the image is in the registry.",
+    remedy: "Nothing: kcr waits a while for the image, and takes an older one if there is one.",
   },
   RestoreTooLate: {
-    means: "The container failed while kcr was away, and ran on by itself for minutes before that was seen.",
+    means: "The container failed, and ran on by itself for minutes before it could be restored.",
     remedy: "Nothing: what it has done since counts. The checkpoints from before are kept.",
   },
   CheckpointPoisoned: {
