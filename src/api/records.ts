@@ -18,6 +18,8 @@ export const containerRecord = z.object({
   containerID: z.string(),
   /** The Checkpoint that this run was restored from; absent for a fresh start. */
   parent: z.string().optional(),
+  /** The image by which that was done, which may stand in the spec still. */
+  parentImage: z.string().optional(),
   /** Where `parent` came from, should it be deleted. */
   parentOrigin: origin.optional(),
   /** How often in a row `parent` crashed at once. */

@@ -11,7 +11,9 @@ export const restorePolicy = z.object({
   strategy: z
     .enum(["Auto", "Runtime", "Image"])
     .default("Auto")
-    .describe("Image gives the pod a checkpoint image; Runtime restores in the runtime handler kcr."),
+    .describe(
+      "Image gives the pod a checkpoint image, and Auto means Image. Runtime, a runtime handler, is not there yet.",
+    ),
   fallback: z
     .enum(["FreshStart", "Fail"])
     .default("FreshStart")

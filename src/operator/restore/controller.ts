@@ -44,7 +44,7 @@ export function restoreController(context: Context): Controller {
     if (protection.size === 0 && Object.keys(records).length === 0) return done;
 
     // Asked ahead of need: a crash should not wait for the answer.
-    if (protection !== undefined && ownCheckpoints(pod).some(isGood)) {
+    if (protection.size > 0 && ownCheckpoints(pod).some(isGood)) {
       probe.check(pod.spec.nodeName ?? "");
     }
 

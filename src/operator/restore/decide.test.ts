@@ -375,6 +375,17 @@ describe("a restored container that crashes again", () => {
     const since = [...all, checkpoint("b1", { minute: 5, run: 2, parent: "a2" })];
     expect(crash(3, 600, restored, since)).toMatchObject({ record: { originalImage: ORIGINAL } });
   });
+  it("keeps its original image also when checkpoint images are looked for elsewhere now", () => {
+    const elsewhere = "registry/old/shop/web@sha256:a2";
+    const kept = record({ run: 2, parent: "a2", parentImage: elsewhere });
+    const decision = decide({ specImage: elsewhere, record: kept, status: up(3, end(2, 137)) });
+    expect(decision).toMatchObject({
+      type: "swap",
+      image: imageOf("a2"),
+      record: { originalImage: ORIGINAL },
+    });
+    expect(decide({ specImage: elsewhere, record: kept, status: up(2) }).type).toBe("nothing");
+  });
   it("that is protected no more goes back to its original image", () => {
     const decision = decide({
       specImage: imageOf("a2"),

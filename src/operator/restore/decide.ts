@@ -148,8 +148,14 @@ const isQuick = (last: Terminated | undefined, stableMs: number): boolean =>
  * recorded before it is replaced; runs between a crash and its restore never count as state, unless they ran
  * for longer than RESTORE_PATIENCE_MS; an end is decided about once.
  */
-export function decideRestore(input: RestoreInput, now: Date): RestoreDecision {
-  const { status, specImage } = input;
+export function decideRestore(given: RestoreInput, now: Date): RestoreDecision {
+  const { status, specImage } = given;
+  const input: RestoreInput = {
+    ...given,
+    // Known by the record even after the place of images was changed in the settings.
+    checkpointOf: (image) =>
+      given.checkpointOf(image) ?? (image === given.record?.parentImage ? "unknown" : undefined),
+  };
   const standing = input.checkpointOf(specImage);
   let { record } = input;
 
@@ -259,7 +265,7 @@ function whileUnderWay(
 function settled(
   input: RestoreInput,
   record: ContainerRecord,
-  { checkpoint }: Restore,
+  { checkpoint, image }: Restore,
   crashes: number,
 ): ContainerRecord {
   const { status } = input;
@@ -270,6 +276,7 @@ function settled(
   return {
     ...base,
     parent: checkpoint,
+    parentImage: image,
     parentOrigin: originOf(parent) ?? (checkpoint === record.parent ? record.parentOrigin : undefined),
     crashes: (checkpoint === record.parent ? record.crashes : 0) + crashes,
   };
@@ -422,7 +429,9 @@ function firstRecord(input: RestoreInput, standing: Checkpoint | "unknown" | und
     run: status.restartCount,
     containerID: idOf(status),
     crashes: 0,
-    ...(from === undefined ? {} : { parent: from.metadata.name, parentOrigin: originOf(from) }),
+    ...(from === undefined
+      ? {}
+      : { parent: from.metadata.name, parentImage: specImage, parentOrigin: originOf(from) }),
   };
 }
 
