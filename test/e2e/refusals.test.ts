@@ -4,7 +4,9 @@ import { findCondition } from "../../src/api/conditions.ts";
 import { API_VERSION } from "../../src/api/group.ts";
 import { requests, schedules } from "../../src/api/kinds.ts";
 import { deployments, type Pod } from "../../src/kube/resources.ts";
+import type { Descriptor } from "../../src/oci/manifest.ts";
 import { hasCapability, missing } from "../support/capability.ts";
+import { Installation } from "../support/installation.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { count, counter, RARELY, World } from "../support/world.ts";
 
@@ -52,22 +54,34 @@ describe.skipIf(cluster === undefined)("what cannot be is said, and nothing is t
     await startsAfresh(pod, world.cluster.images.busybox, "StrategyUnavailable");
   });
 
-  // CRIU asks the kernel for the limits of each process: of another user's only with this capability.
-  it.skipIf(!hasCapability("SYS_RESOURCE"))(`but not runAsNonRoot${missing("SYS_RESOURCE")}`, async () => {
-    const image = await pushImage("busybox-nonroot", world.cluster.registry.push);
-    const pod = await world.deploy({
-      name: "nonroot",
-      schedule: RARELY,
-      containers: [{ ...counter(world), image }],
-      podSpec: { securityContext: { runAsNonRoot: true } },
-    });
-    const checkpoint = await world.checkpoint(pod);
-    const before = await count(world, pod);
-    await world.crash(pod);
-    expect(await world.image(pod)).toBe(checkpoint.status?.runtimeImage);
-    expect(await count(world, pod)).toBeGreaterThanOrEqual(before - 8);
-    expect((await world.exec(pod, ["id", "-u"])).trim()).toBe("65532");
+  it("nothing of runAsNonRoot: a checkpoint image names its process's user", async () => {
+    const { checkpointImage = "", imageDigest = "" } = (await world.checkpoint(plain)).status ?? {};
+    await using registry = new Installation(world).registry();
+    const { bytes } = await registry.getManifest(checkpointImage, imageDigest);
+    const { config } = JSON.parse(bytes.toString()) as { config: Descriptor };
+    const chunks = await Array.fromAsync(registry.getBlob(checkpointImage, config));
+    expect(JSON.parse(Buffer.concat(chunks).toString())).toMatchObject({ config: { User: "0:0" } });
   });
+
+  // CRIU asks the kernel for the limits of each process: of another user's only with this capability.
+  it.skipIf(!hasCapability("SYS_RESOURCE"))(
+    `nor is runAsNonRoot refused${missing("SYS_RESOURCE")}`,
+    async () => {
+      const image = await pushImage("busybox-nonroot", world.cluster.registry.push);
+      const pod = await world.deploy({
+        name: "nonroot",
+        schedule: RARELY,
+        containers: [{ ...counter(world), image }],
+        podSpec: { securityContext: { runAsNonRoot: true } },
+      });
+      const checkpoint = await world.checkpoint(pod);
+      const before = await count(world, pod);
+      await world.crash(pod);
+      expect(await world.image(pod)).toBe(checkpoint.status?.runtimeImage);
+      expect(await count(world, pod)).toBeGreaterThanOrEqual(before - 8);
+      expect((await world.exec(pod, ["id", "-u"])).trim()).toBe("65532");
+    },
+  );
 
   it("a cron expression with fields out of range", async () => {
     await world.deploy({ name: "cron", schedule: "99 99 99 99 99", containers: [counter(world)] });
