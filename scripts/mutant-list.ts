@@ -346,7 +346,7 @@ export const mutants: readonly Mutant[] = [
     file: "src/kube/leader.ts",
     find: "if (this.#heldByAnother() && !this.#expired()) return false;",
     replace: "",
-    test: integration("src/kube/leader.integration.test.ts", "of three candidates one leads"),
+    test: integration("src/kube/leader.integration.test.ts", "leader election"),
   },
   {
     fault: "a handler that throws loses the event",

@@ -691,13 +691,14 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
       });
       await writeStatus(client, checkpoints, thief, {
         phase: "Created",
-        checkpointImage: `kcr/${namespace}/x`,
+        checkpointImage: `kcr/${namespace}/checkpoint-thief-app`,
       });
       await startAgent();
-      await waitFor(
-        "the Checkpoint to fail",
-        async () => (await checkpointNow("thief")).status?.phase === "Failed",
-      );
+      const failed = await waitFor("the Checkpoint to fail", async () => {
+        const { status } = await checkpointNow("thief");
+        return status?.phase === "Failed" && status;
+      });
+      expect(findCondition(failed.conditions, "ImagePushed")?.reason).toBe("ArchiveInvalid");
       await client.delete(checkpoints, thief.metadata);
       await waitFor("the Checkpoint to go", () => checkpointNow("thief").then(() => false, isNotFound));
       expect(await readdir(archives)).toEqual([file]);

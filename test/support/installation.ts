@@ -72,7 +72,7 @@ export class Installation {
     const tasks = await cluster.nodeExec(node, ["ctr", "-n", "k8s.io", "tasks", "list"]);
     const pid = new RegExp(`^${id}\\s+(\\d+)`, "m").exec(tasks)?.[1];
     if (pid === undefined) throw new Error(`pod ${pod.metadata.name} has no process`);
-    const script = `until ${condition}; do :; done; kill -KILL ${pid}`;
+    const script = `${until(condition)}; kill -KILL ${pid}`;
     await cluster.nodeExec(node, ["timeout", "60", "sh", "-c", script]);
   }
 
@@ -162,10 +162,10 @@ export class Installation {
     return `sha256:${said.split(" ")[0]}`;
   }
 
-  /** Stops the cluster's registry in the middle of what it does, or lets it go on. */
-  async signalRegistry(signal: "STOP" | "CONT"): Promise<void> {
-    const kill = `kill -${signal} $(cat /run/kcr/registry.pid)`;
-    await this.#world.cluster.nodeExec("control-plane", ["sh", "-c", kill]);
+  /** Stops the cluster's registry in the middle of what it does, or lets it go on; once a shell's condition holds. */
+  async signalRegistry(signal: "STOP" | "CONT", condition = "true"): Promise<void> {
+    const script = `${until(condition)}; kill -${signal} $(cat /run/kcr/registry.pid)`;
+    await this.#world.cluster.nodeExec("control-plane", ["timeout", "60", "sh", "-c", script]);
   }
 
   /** The addresses that have connections to the cluster's registry. */
@@ -208,3 +208,6 @@ export class Installation {
 
 /** How often the container of one of kcr's pods was started again. */
 export const runsOf = (pod: Pod): number => pod.status?.containerStatuses?.[0]?.restartCount ?? 0;
+
+/** A shell's way of waiting, close enough to what it waits for that there is still time to disturb it. */
+const until = (condition: string): string => `until ${condition} >/dev/null 2>&1; do sleep 0.01; done`;

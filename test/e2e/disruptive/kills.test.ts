@@ -1,12 +1,15 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { ARCHIVE_FINALIZER, type Checkpoint } from "../../../src/api/checkpoint.ts";
 import { checkpoints, isGood, requests } from "../../../src/api/kinds.ts";
+import { runtimeID } from "../../../src/api/pod.ts";
 import { type Pod, pods } from "../../../src/kube/resources.ts";
 import { ARCHIVES, Installation } from "../../support/installation.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { RARELY, redis, redisCommand, World } from "../../support/world.ts";
 
 const cluster = inject("cluster");
+/** Where containerd keeps what it knows of containers, and has CRIU write the log of a dump. */
+const CONTAINERS = "/var/lib/containerd/io.containerd.grpc.v1.cri/containers";
 /** Large enough that its dump and its push each take a second or more. */
 const LARGE_BYTES = 200_000_000;
 
@@ -46,7 +49,7 @@ describe.skipIf(cluster === undefined)("killed", () => {
     return (await world.client.list(checkpoints, { namespace: world.namespace, labelSelector })).items;
   }
 
-  const killAgent = async (node: string) => kcr.signal(await kcr.agent(node), "SIGKILL");
+  const idOf = (pod: Pod) => runtimeID(pod.status?.containerStatuses?.[0]?.containerID);
   const nodeOf = (pod: Pod) => pod.spec?.nodeName ?? "";
 
   it("operators, while a request is in progress: it ends, with one Checkpoint, and a crash is restored", async () => {
@@ -73,16 +76,16 @@ describe.skipIf(cluster === undefined)("killed", () => {
 
   let dumps = 0;
   it.each([
-    ["while CRIU dumps", () => "true"],
+    ["while CRIU dumps", (pod: Pod) => `ls ${CONTAINERS}/${idOf(pod)}/ctrd-checkpoint/dump.log`],
     ["while the archive is written", (pod: Pod) => `ls ${ARCHIVES} | grep -q ${pod.metadata.name}`],
   ])("an agent, %s: the request ends, with one Checkpoint and no archive left over", async (_, moment) => {
     const name = `dump-${++dumps}`;
     const { pod } = await deployLarge(name);
     const node = nodeOf(pod);
     const agent = await kcr.agent(node);
+    const killed = kcr.killOnce(agent, moment(pod));
     await world.ask(name, { podReference: { name: pod.metadata.name } });
-    await inProgress(name);
-    await kcr.killOnce(agent, moment(pod));
+    await killed;
     expect((await request(name)).status?.phase, "it was over before the kill").toBe("InProgress");
 
     const ended = await world.ended(name);
@@ -108,37 +111,29 @@ describe.skipIf(cluster === undefined)("killed", () => {
   it("an agent, in the middle of a push: the archive stays until its image is whole in the registry", async () => {
     const { pod } = await deployLarge("push");
     const node = nodeOf(pod);
-    const { status } = await world.request("push", { podReference: { name: pod.metadata.name } });
-    const name = status?.checkpoint?.name ?? "";
-    const get = () => world.client.get(checkpoints, { namespace: world.namespace, name });
-    const { checkpointData } = await waitFor(
-      "the push to begin",
-      async () => {
-        const checkpoint = await get();
-        return checkpoint.status?.phase === "Processing" && checkpoint.spec;
-      },
-      { intervalMs: 20 },
-    );
-    await kcr.signalRegistry("STOP");
-    try {
-      const uploads = await world.cluster.nodeExec("control-plane", [
-        ...["find", "/var/lib/registry", "-path", `*/${world.namespace}/checkpoint-push-app/_uploads/*/data`],
-        ...["-size", "+0", "-printf", "%s "],
-      ]);
-      expect(uploads.trim(), "one upload was under way").toMatch(/^\d+$/);
-      expect(Number(uploads)).toBeLessThan(LARGE_BYTES);
-      await killAgent(node);
-    } finally {
-      await kcr.signalRegistry("CONT");
-    }
-    const kept = await kcr.keepArchive(node, checkpointData);
+    const upload = `/var/lib/registry -path '*/${world.namespace}/checkpoint-push-app/_uploads/*/data' -size +0`;
+    const get = (name: string) => world.client.get(checkpoints, { namespace: world.namespace, name });
+    const killWhilePushing = async () => {
+      await world.ask("push", { podReference: { name: pod.metadata.name } });
+      await stopped;
+      const list = ["sh", "-c", `find ${upload} -printf '%s '`];
+      const uploaded = await world.cluster.nodeExec("control-plane", list);
+      expect(uploaded.trim(), "one upload is under way").toMatch(/^\d+$/);
+      expect(Number(uploaded)).toBeLessThan(LARGE_BYTES);
+      await kcr.signal(await kcr.agent(node), "SIGKILL");
+      const name = (await world.ended("push")).status?.checkpoint?.name ?? "";
+      const { checkpointData } = (await get(name)).spec;
+      return { name, checkpointData, kept: await kcr.keepArchive(node, checkpointData) };
+    };
+    const stopped = kcr.signalRegistry("STOP", `find ${upload} | grep -q .`);
+    const { name, checkpointData, kept } = await killWhilePushing().finally(() => kcr.signalRegistry("CONT"));
 
     const good = await waitFor(
       "the Checkpoint to be good",
       async () => {
         // In this order: an archive that was gone before its Checkpoint was good has been lost.
         const isThere = (await kcr.ownArchives(node)).includes(checkpointData);
-        const checkpoint = await get();
+        const checkpoint = await get(name);
         if (!isThere && !isGood(checkpoint)) return { lost: checkpoint };
         return isGood(checkpoint) && { checkpoint };
       },
@@ -146,7 +141,7 @@ describe.skipIf(cluster === undefined)("killed", () => {
     );
     expect(good).not.toHaveProperty("lost");
     const gone = await waitFor("the archive to be released", async () => {
-      const checkpoint = await get();
+      const checkpoint = await get(name);
       return !checkpoint.metadata.finalizers?.includes(ARCHIVE_FINALIZER) && checkpoint;
     });
     expect(await kcr.ownArchives(node)).not.toContain(checkpointData);
