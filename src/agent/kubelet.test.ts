@@ -171,6 +171,7 @@ describe("answerError", () => {
     [500, "failed (checkpoint/restore support not available)", "CheckpointUnsupported", 0],
     [500, "failed (rpc error: code = Unimplemented desc = unknown method)", "CheckpointUnsupported", 0],
     [500, "failed (runc did not: cannot pause a paused container: unknown)", "CheckpointFailed", 4],
+    [500, "failed (OCI runtime pause failed: unable to freeze)", "CheckpointFailed", 4],
     [500, "failed (open /x/ctrd-checkpoint/status: no such file or directory)", "CheckpointFailed", 4],
     [500, "failed (rpc error: context deadline exceeded)", "CheckpointFailed", 0],
     [500, "", "CheckpointFailed", 0],

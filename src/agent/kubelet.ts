@@ -171,7 +171,12 @@ function rootCause(error: unknown): NodeJS.ErrnoException {
 }
 
 /** Errors of a runtime that are over a moment later. */
-const PASSING = [/cannot pause a paused container/, /ctrd-checkpoint\/status: no such file or directory/];
+const PASSING = [
+  /cannot pause a paused container/,
+  // On cgroup v1, of a container whose processes a busy machine did not get to: runc lets them run on.
+  /unable to freeze/,
+  /ctrd-checkpoint\/status: no such file or directory/,
+];
 
 /** No CRIU on the node, or a runtime that does not offer it. */
 const UNSUPPORTED = [
