@@ -1,4 +1,5 @@
 import type { Pod } from "../../src/kube/resources.ts";
+import { waitFor } from "./wait-for.ts";
 import type { World } from "./world.ts";
 
 type Container = NonNullable<Pod["spec"]>["containers"][number];
@@ -69,16 +70,16 @@ export const podWithLink = (world: World) => ({
 });
 
 /** The mark that a `marked` container carries. */
-export const mark = async (world: World, pod: Pod): Promise<number> =>
-  Number((await world.exec(pod, ["cat", "/tmp/mark"])).trim());
+export const mark = (world: World, pod: Pod): Promise<number> => world.number(pod, "/tmp/mark");
 
 /** Gives a `marked` container its next mark, and waits until it carries it. */
 export async function advance(world: World, pod: Pod): Promise<number> {
-  const said = await world.exec(pod, [
-    ...["sh", "-c"],
-    "old=$(cat /tmp/mark); kill -USR1 1; while [ $(cat /tmp/mark) = $old ]; do usleep 50000; done; cat /tmp/mark",
-  ]);
-  return Number(said.trim());
+  const old = await mark(world, pod);
+  await world.exec(pod, ["kill", "-USR1", "1"]);
+  return await waitFor("the next mark", async () => {
+    const now = await mark(world, pod);
+    return now > old && now;
+  });
 }
 
 /** From now on a `marked` container of this pod ends at once when it carries one of these marks. */

@@ -244,6 +244,14 @@ export class World {
     ]);
   }
 
+  /** The number in a file of a container's, which may be written to at this moment. */
+  number(pod: Pod, file: string, container = "app"): Promise<number> {
+    return waitFor(`a number in ${file}`, async () => {
+      const text = (await this.exec(pod, ["cat", file], container)).trim();
+      return /^\d+$/.test(text) && { value: Number(text) };
+    }).then(({ value }) => value);
+  }
+
   /** Waits for an Event with that reason about an object of that name (any, when not given). */
   event(reason: string, about?: string): Promise<{ note?: string }> {
     return waitFor(`Event ${reason}`, async () => {
@@ -261,8 +269,8 @@ export const counter = (world: World): Partial<Container> => ({
 });
 
 /** What a `counter` has counted to. */
-export const count = async (world: World, pod: Pod, container = "app"): Promise<number> =>
-  Number((await world.exec(pod, ["cat", "/tmp/count"], container)).trim());
+export const count = (world: World, pod: Pod, container = "app"): Promise<number> =>
+  world.number(pod, "/tmp/count", container);
 
 /** A Redis without files: its data is in memory alone. */
 export const redis = (world: World): Partial<Container> => ({
