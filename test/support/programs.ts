@@ -4,59 +4,53 @@ import type { World } from "./world.ts";
 
 type Container = NonNullable<Pod["spec"]>["containers"][number];
 
-/** What a shell program keeps doing, five times a second. */
-const forever = (...lines: string[]): string => ["while :; do", ...lines, "usleep 200000; done"].join("\n");
+const podMount = { name: "pod", mountPath: "/pod" };
 
-const shell = (world: World, ...lines: string[]): Partial<Container> => ({
+/** A shell program that carries a mark in its memory, which begins at 0 and grows with each `advance`. */
+const carryingMark = (before: string[], each: string[]): string =>
+  [
+    ...before,
+    "mark=0; trap 'mark=$((mark+1))' USR1",
+    "while :; do",
+    ...each,
+    // Only how the mark is read: it lives in the shell's memory alone.
+    "echo $mark >/tmp/mark; usleep 200000; done",
+  ].join("\n");
+
+/** Carries a mark. It ends at once while its mark is one that was forbidden outside its memory. */
+export const marked = (world: World): Partial<Container> => ({
   image: world.cluster.images.busybox,
-  command: ["/bin/sh", "-c", lines.join("\n")],
+  command: ["/bin/sh", "-c", carryingMark([], ["[ -e /pod/forbidden-$mark ] && exit 1"])],
+  volumeMounts: [podMount],
 });
 
 /**
- * Counts in its memory; once /tmp/grow exists it takes all the memory that there is. The file is the container's
- * own: a checkpoint from before does not have it.
+ * Carries a mark; once /tmp/grow exists it takes all the memory that there is. The file is the container's own: a
+ * checkpoint from before does not have it.
  */
-export const greedyCounter = (world: World): Partial<Container> => ({
-  ...shell(
-    world,
-    "i=0",
-    forever(
-      "i=$((i+1)); echo $i >/tmp/count",
-      "if [ -e /tmp/grow ]; then x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done; fi",
-    ),
-  ),
+export const greedy = (world: World): Partial<Container> => ({
+  image: world.cluster.images.busybox,
+  command: [
+    ...["/bin/sh", "-c"],
+    carryingMark([], ["if [ -e /tmp/grow ]; then x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done; fi"]),
+  ],
   resources: { limits: { memory: "64Mi" } },
 });
 
 /**
- * Counts in its memory, and can be started only once in the life of its pod: its command is a link in a volume,
- * which `podWithLink` makes and the program removes.
+ * Carries a mark, and can be started only once in the life of its pod: its command is a link in a volume, which
+ * `podWithLink` makes and the program removes.
  */
-export const onceOnlyCounter = (world: World): Partial<Container> => ({
+export const onceOnly = (world: World): Partial<Container> => ({
   image: world.cluster.images.busybox,
-  command: ["/pod/sh", "-c", ["rm /pod/sh; i=0", forever("i=$((i+1)); echo $i >/tmp/count")].join("\n")],
+  command: ["/pod/sh", "-c", carryingMark(["rm /pod/sh"], [])],
   volumeMounts: [podMount],
 });
-
-/**
- * Carries a mark in its memory, which begins at 0 and grows with each `advance`. It ends at once while its mark is
- * one that was forbidden outside its memory.
- */
-export const marked = (world: World): Partial<Container> => ({
-  ...shell(
-    world,
-    "mark=0; trap 'mark=$((mark+1))' USR1",
-    forever("[ -e /pod/forbidden-$mark ] && exit 1", "echo $mark >/tmp/mark"),
-  ),
-  volumeMounts: [podMount],
-});
-
-const podMount = { name: "pod", mountPath: "/pod" };
 
 /** The volume of a pod that outlives its containers: what `marked` needs. */
 export const podVolumes = { volumes: [{ name: "pod", emptyDir: {} }] };
 
-/** The volume with the command of `onceOnlyCounter` in it. */
+/** The volume with the command of `onceOnly` in it. */
 export const podWithLink = (world: World) => ({
   ...podVolumes,
   initContainers: [
@@ -69,15 +63,18 @@ export const podWithLink = (world: World) => ({
   ],
 });
 
-/** The mark that a `marked` container carries. */
-export const mark = (world: World, pod: Pod): Promise<number> => world.number(pod, "/tmp/mark");
+/** The mark that a container's program carries: it is made to say it again, for the file may be older than it. */
+export async function mark(world: World, pod: Pod, container = "app"): Promise<number> {
+  const script = "rm -f /tmp/mark; while [ ! -s /tmp/mark ]; do usleep 20000; done; cat /tmp/mark";
+  return Number(await world.exec(pod, ["sh", "-c", script], container));
+}
 
-/** Gives a `marked` container its next mark, and waits until it carries it. */
-export async function advance(world: World, pod: Pod): Promise<number> {
-  const old = await mark(world, pod);
-  await world.exec(pod, ["kill", "-USR1", "1"]);
+/** Gives a container its next mark, and waits until it carries it. */
+export async function advance(world: World, pod: Pod, container = "app"): Promise<number> {
+  const old = await mark(world, pod, container);
+  await world.exec(pod, ["kill", "-USR1", "1"], container);
   return await waitFor("the next mark", async () => {
-    const now = await mark(world, pod);
+    const now = await mark(world, pod, container);
     return now > old && now;
   });
 }
