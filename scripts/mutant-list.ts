@@ -475,7 +475,7 @@ export const mutants: readonly Mutant[] = [
     file: "src/api/registry.ts",
     find: "ca: ca || undefined,",
     replace: "ca: undefined,",
-    ...disruptive("registries.test.ts", "a registry with TLS and basic auth takes the image"),
+    ...disruptive("registries.test.ts", "a registry with TLS and basic auth"),
   },
   {
     fault: "any kubelet is believed",

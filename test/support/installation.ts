@@ -66,14 +66,40 @@ export class Installation {
 
   /** SIGKILL to the process of one of kcr's pods as soon as a shell's condition holds on its node. */
   async killOnce(pod: Pod, condition: string): Promise<void> {
-    const { cluster } = this.#world;
-    const node = pod.spec?.nodeName ?? "";
+    await this.#onceOn(pod, condition, `kill -KILL ${await this.#pid(pod)}`);
+  }
+
+  /**
+   * The same for an agent that waits for the kubelet, and the runtime does nothing from that moment until the kubelet
+   * has noticed: what it was busy with is cut off in the middle.
+   */
+  async killOnceWithRuntimeHeld(agent: Pod, condition: string): Promise<void> {
+    const { podIP } = agent.status ?? {};
+    const connected = `ss -Htn state established '( sport = :10250 )' | grep -q '${podIP}]*:'`;
+    const runtime = "$(cat /run/kcr/containerd.pid)";
+    const script = [
+      `trap "kill -CONT ${runtime}" EXIT`,
+      `kill -STOP ${runtime}`,
+      connected,
+      `kill -KILL ${await this.#pid(agent)}`,
+      until(`! ${connected}`),
+    ];
+    await this.#onceOn(agent, condition, script.join(" && "));
+  }
+
+  /** The number of the pod's process on its node. */
+  async #pid(pod: Pod): Promise<string> {
     const id = runtimeID(pod.status?.containerStatuses?.[0]?.containerID);
-    const tasks = await cluster.nodeExec(node, ["ctr", "-n", "k8s.io", "tasks", "list"]);
+    const list = ["ctr", "-n", "k8s.io", "tasks", "list"];
+    const tasks = await this.#world.cluster.nodeExec(pod.spec?.nodeName ?? "", list);
     const pid = new RegExp(`^${id}\\s+(\\d+)`, "m").exec(tasks)?.[1];
     if (pid === undefined) throw new Error(`pod ${pod.metadata.name} has no process`);
-    const script = `${until(condition)}; kill -KILL ${pid}`;
-    await cluster.nodeExec(node, ["timeout", "60", "sh", "-c", script]);
+    return pid;
+  }
+
+  async #onceOn(pod: Pod, condition: string, script: string): Promise<void> {
+    const argv = ["timeout", "60", "sh", "-c", `${until(condition)}; ${script}`];
+    await this.#world.cluster.nodeExec(pod.spec?.nodeName ?? "", argv);
   }
 
   /** SIGKILL to every operator at once. */

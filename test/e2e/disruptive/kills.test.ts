@@ -75,15 +75,20 @@ describe.skipIf(cluster === undefined)("killed", () => {
   });
 
   let dumps = 0;
-  it.each([
-    ["while CRIU dumps", (pod: Pod) => `ls ${CONTAINERS}/${idOf(pod)}/ctrd-checkpoint/dump.log`],
-    ["while the archive is written", (pod: Pod) => `ls ${ARCHIVES} | grep -q ${pod.metadata.name}`],
-  ])("an agent, %s: the request ends, with one Checkpoint and no archive left over", async (_, moment) => {
+  it.each<[string, (agent: Pod, pod: Pod) => Promise<void>]>([
+    [
+      "while CRIU dumps",
+      (agent, pod) => kcr.killOnce(agent, `ls ${CONTAINERS}/${idOf(pod)}/ctrd-checkpoint/dump.log`),
+    ],
+    [
+      "while the archive is written",
+      (agent, pod) => kcr.killOnceWithRuntimeHeld(agent, `ls ${ARCHIVES} | grep -q ${pod.metadata.name}`),
+    ],
+  ])("an agent, %s: the request ends, with one Checkpoint and no archive left over", async (_, kill) => {
     const name = `dump-${++dumps}`;
     const { pod } = await deployLarge(name);
     const node = nodeOf(pod);
-    const agent = await kcr.agent(node);
-    const killed = kcr.killOnce(agent, moment(pod));
+    const killed = kill(await kcr.agent(node), pod);
     await world.ask(name, { podReference: { name: pod.metadata.name } });
     await killed;
     expect((await request(name)).status?.phase, "it was over before the kill").toBe("InProgress");
