@@ -73,9 +73,10 @@ describe.skipIf(cluster === undefined)("what cannot be is said, and nothing is t
       const pod = await world.deploy({
         name: "nonroot",
         schedule: RARELY,
-        containers: [{ ...counter(world), image }],
-        podSpec: { securityContext: { runAsNonRoot: true } },
+        containers: [{ ...marked(world), image }],
+        podSpec: { ...podVolumes, securityContext: { runAsNonRoot: true } },
       });
+      await advance(world, pod);
       await advance(world, pod);
       const checkpoint = await world.checkpoint(pod);
       await world.crash(pod);
