@@ -475,7 +475,7 @@ export const mutants: readonly Mutant[] = [
     file: "src/api/registry.ts",
     find: "ca: ca || undefined,",
     replace: "ca: undefined,",
-    ...disruptive("registries.test.ts", "a registry with TLS and basic auth"),
+    ...disruptive("registries.test.ts", "takes the image of a checkpoint over TLS"),
   },
   {
     fault: "any kubelet is believed",

@@ -183,9 +183,17 @@ export class World {
       },
     );
     const name = request.status?.checkpoint?.name;
-    if (name === undefined)
-      throw new Error(`request failed: ${request.status?.reason}: ${request.status?.message}`);
+    if (name === undefined) throw new Error(`request failed: ${await this.#whyFailed(pod, request)}`);
     return await this.good(name);
+  }
+
+  /** What a failed request says, and what CRIU does where its log is named. */
+  async #whyFailed(pod: Pod, { status }: CheckpointRequest): Promise<string> {
+    const said = `${status?.reason}: ${status?.message}`;
+    const log = /\S+criu-dump\.log/.exec(said)?.[0];
+    if (log === undefined) return said;
+    const lines = ["sh", "-c", 'grep -E "Error|Warn" "$0" || tail -n 20 "$0"', log];
+    return `${said}\n${await this.cluster.nodeExec(pod.spec?.nodeName ?? "", lines).catch(String)}`;
   }
 
   /** Waits until the Checkpoint is good. */
@@ -276,6 +284,8 @@ export const count = (world: World, pod: Pod, container = "app"): Promise<number
 export const redis = (world: World): Partial<Container> => ({
   image: world.cluster.images.redis,
   command: ["redis-server", "--save", "", "--protected-mode", "no"],
+  // Ready is who answers.
+  readinessProbe: { tcpSocket: { port: 6379 }, periodSeconds: 1 },
 });
 
 /** One command to a Redis over TCP, from the host: its reply as Redis writes it. */

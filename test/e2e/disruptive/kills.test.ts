@@ -12,6 +12,8 @@ const cluster = inject("cluster");
 const CONTAINERS = "/var/lib/containerd/io.containerd.grpc.v1.cri/containers";
 /** Large enough that its dump and its push each take a second or more. */
 const LARGE_BYTES = 200_000_000;
+/** Large enough that its archive is still being written when the runtime hears that nobody waits for it. */
+const LARGER_BYTES = 500_000_000;
 
 describe.skipIf(cluster === undefined)("killed", () => {
   let world: World;
@@ -26,10 +28,10 @@ describe.skipIf(cluster === undefined)("killed", () => {
   });
 
   /** A Redis with much in its memory, so that there is time to kill whoever is busy with it. */
-  async function deployLarge(name: string): Promise<{ pod: Pod; ip: string }> {
+  async function deployLarge(name: string, bytes = LARGE_BYTES): Promise<{ pod: Pod; ip: string }> {
     const pod = await world.deploy({ name, schedule: RARELY, containers: [redis(world)] });
     const ip = pod.status?.podIP ?? "";
-    await redisCommand(ip, `SETRANGE large ${LARGE_BYTES - 1} x`, 20_000);
+    await redisCommand(ip, `SETRANGE large ${bytes - 1} x`, 20_000);
     expect(await redisCommand(ip, `SET name ${name}`)).toBe("+OK");
     return { pod, ip };
   }
@@ -75,31 +77,36 @@ describe.skipIf(cluster === undefined)("killed", () => {
   });
 
   let dumps = 0;
-  it.each<[string, (agent: Pod, pod: Pod) => Promise<void>]>([
+  it.each<[moment: string, bytes: number, kill: (agent: Pod, pod: Pod) => Promise<void>]>([
     [
       "while CRIU dumps",
+      LARGE_BYTES,
       (agent, pod) => kcr.killOnce(agent, `ls ${CONTAINERS}/${idOf(pod)}/ctrd-checkpoint/dump.log`),
     ],
     [
       "while the archive is written",
+      LARGER_BYTES,
       (agent, pod) => kcr.killOnceWithRuntimeHeld(agent, `ls ${ARCHIVES} | grep -q ${pod.metadata.name}`),
     ],
-  ])("an agent, %s: the request ends, with one Checkpoint and no archive left over", async (_, kill) => {
-    const name = `dump-${++dumps}`;
-    const { pod } = await deployLarge(name);
-    const node = nodeOf(pod);
-    const killed = kill(await kcr.agent(node), pod);
-    await world.ask(name, { podReference: { name: pod.metadata.name } });
-    await killed;
-    expect((await request(name)).status?.phase, "it was over before the kill").toBe("InProgress");
+  ])(
+    "an agent, %s: the request ends, with one Checkpoint and no archive left over",
+    async (_, bytes, kill) => {
+      const name = `dump-${++dumps}`;
+      const { pod } = await deployLarge(name, bytes);
+      const node = nodeOf(pod);
+      const killed = kill(await kcr.agent(node), pod);
+      await world.ask(name, { podReference: { name: pod.metadata.name } });
+      await killed;
+      expect((await request(name)).status?.phase, "it was over before the kill").toBe("InProgress");
 
-    const ended = await world.ended(name);
-    expect(ended.status).toMatchObject({ phase: "Completed" });
-    const taken = await checkpointsOf(pod);
-    expect(taken.map(({ metadata }) => metadata.name)).toEqual([ended.status?.checkpoint?.name]);
-    await world.good(taken[0]!.metadata.name);
-    await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
-  });
+      const ended = await world.ended(name);
+      expect(ended.status).toMatchObject({ phase: "Completed" });
+      const taken = await checkpointsOf(pod);
+      expect(taken.map(({ metadata }) => metadata.name)).toEqual([ended.status?.checkpoint?.name]);
+      await world.good(taken[0]!.metadata.name);
+      await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
+    },
+  );
 
   it("an agent, politely (SIGTERM) during a dump: it ends with exit code 0 when that is done", async () => {
     const { pod } = await deployLarge("polite");

@@ -138,13 +138,16 @@ class OwnRegistry {
 
   async remove(): Promise<void> {
     const { cluster: local, client, namespace } = this.world;
-    // While there is a registry from which the images of its Checkpoints can go.
-    await local.kubectl(["delete", "namespace", namespace, "--timeout=120s"]);
     client.close();
-    await local.kubectl(["-n", this.kcr.namespace, "delete", "secret", SECRET, "--ignore-not-found"]);
-    for (const node of local.nodes) await local.nodeExec(node.name, ["rm", "-rf", this.#hosts]);
-    await this.registry.stop();
-    await installKcr(local);
+    try {
+      // While there is a registry from which the images of its Checkpoints can go.
+      await local.kubectl(["delete", "namespace", namespace, "--timeout=60s"]);
+    } finally {
+      await local.kubectl(["-n", this.kcr.namespace, "delete", "secret", SECRET, "--ignore-not-found"]);
+      for (const node of local.nodes) await local.nodeExec(node.name, ["rm", "-rf", this.#hosts]);
+      await this.registry.stop();
+      await installKcr(local);
+    }
   }
 }
 
@@ -155,7 +158,7 @@ describe.skipIf(cluster === undefined)("a registry with TLS and basic auth", () 
   });
   afterAll(() => own.remove());
 
-  it("takes the image of a checkpoint, from which a crash is restored", async () => {
+  it("takes the image of a checkpoint over TLS, and a crash is restored from it", async () => {
     const pod = await own.deploy("restored");
     const ip = pod.status?.podIP ?? "";
     expect(await redisCommand(ip, "SET greeting hello")).toBe("+OK");
