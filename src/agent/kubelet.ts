@@ -43,6 +43,8 @@ const MAX_BODY = 64 * 1024;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** How often the runtime is asked again after an error that it is known to recover from. */
 const RUNTIME_RETRIES = 4;
+/** How often CRIU is asked again. */
+const CRIU_RETRIES = 2;
 
 const answer = z.object({ items: z.array(z.string().max(4096)).length(1) });
 
@@ -176,7 +178,15 @@ const PASSING = [
   // On cgroup v1, of a container whose processes a busy machine did not get to: runc lets them run on.
   /unable to freeze/,
   /ctrd-checkpoint\/status: no such file or directory/,
+  // A runtime that ended meanwhile: it is being started again.
+  /code = Unavailable/,
 ];
+
+/**
+ * CRIU gave up, for whatever reason: its log stays on the node. It may be chance - on a busy node with cgroup v1
+ * it sometimes waits ten seconds in vain for a frozen process to stop ("Unseizable ... state D").
+ */
+const CRIU_FAILED = /criu failed: type DUMP/;
 
 /** No CRIU on the node, or a runtime that does not offer it. */
 const UNSUPPORTED = [
@@ -206,7 +216,7 @@ export function answerError(status: number, body: string): KubeletError {
     return new KubeletError("CheckpointUnsupported", `the kubelet has no checkpoint API: ${text}`);
   }
   if (says(UNSUPPORTED, text)) return new KubeletError("CheckpointUnsupported", text);
-  const retries = says(PASSING, text) ? RUNTIME_RETRIES : 0;
+  const retries = says(PASSING, text) ? RUNTIME_RETRIES : CRIU_FAILED.test(text) ? CRIU_RETRIES : 0;
   return new KubeletError("CheckpointFailed", text || `the kubelet answered ${status}`, retries);
 }
 
