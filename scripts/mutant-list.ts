@@ -393,11 +393,11 @@ export const mutants: readonly Mutant[] = [
     ...disruptive("registry.test.ts", "that a node cannot pull from"),
   },
   {
-    fault: "what a killed agent's dump has begun to write is left on its node",
+    fault: "what a killed runtime has begun to write is left on its node",
     file: "src/agent/dump/capture.ts",
     find: "    if (captured === undefined) {\n",
     replace: "    if (captured === undefined) {\n      continue;\n",
-    ...disruptive("kills.test.ts", "while the archive is written"),
+    ...disruptive("kills.test.ts", "the runtime, while it writes the archive"),
   },
   {
     fault: "an archive is deleted before its image was seen in the registry",

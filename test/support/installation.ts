@@ -66,25 +66,12 @@ export class Installation {
 
   /** SIGKILL to the process of one of kcr's pods as soon as a shell's condition holds on its node. */
   async killOnce(pod: Pod, condition: string): Promise<void> {
-    await this.#onceOn(pod, condition, `kill -KILL ${await this.#pid(pod)}`);
+    await this.#onceOn(pod.spec?.nodeName ?? "", condition, `kill -KILL ${await this.#pid(pod)}`);
   }
 
-  /**
-   * The same for an agent that waits for the kubelet, and the runtime does nothing from that moment until the kubelet
-   * has noticed: what it was busy with is cut off in the middle.
-   */
-  async killOnceWithRuntimeHeld(agent: Pod, condition: string): Promise<void> {
-    const { podIP } = agent.status ?? {};
-    const connected = `ss -Htn state established '( sport = :10250 )' | grep -q '${podIP}]*:'`;
-    const runtime = "$(cat /run/kcr/containerd.pid)";
-    const script = [
-      `trap "kill -CONT ${runtime}" EXIT`,
-      `kill -STOP ${runtime}`,
-      connected,
-      `kill -KILL ${await this.#pid(agent)}`,
-      until(`! ${connected}`),
-    ];
-    await this.#onceOn(agent, condition, script.join(" && "));
+  /** SIGKILL to a node's container runtime as soon as a shell's condition holds there; the node starts it again. */
+  async killRuntimeOnce(node: string, condition: string): Promise<void> {
+    await this.#onceOn(node, condition, "kill -KILL $(cat /run/kcr/containerd.pid)");
   }
 
   /** The number of the pod's process on its node. */
@@ -97,9 +84,9 @@ export class Installation {
     return pid;
   }
 
-  async #onceOn(pod: Pod, condition: string, script: string): Promise<void> {
+  async #onceOn(node: string, condition: string, script: string): Promise<void> {
     const argv = ["timeout", "60", "sh", "-c", `${until(condition)}; ${script}`];
-    await this.#world.cluster.nodeExec(pod.spec?.nodeName ?? "", argv);
+    await this.#world.cluster.nodeExec(node, argv);
   }
 
   /** SIGKILL to every operator at once. */
@@ -190,8 +177,7 @@ export class Installation {
 
   /** Stops the cluster's registry in the middle of what it does, or lets it go on; once a shell's condition holds. */
   async signalRegistry(signal: "STOP" | "CONT", condition = "true"): Promise<void> {
-    const script = `${until(condition)}; kill -${signal} $(cat /run/kcr/registry.pid)`;
-    await this.#world.cluster.nodeExec("control-plane", ["timeout", "60", "sh", "-c", script]);
+    await this.#onceOn("control-plane", condition, `kill -${signal} $(cat /run/kcr/registry.pid)`);
   }
 
   /** The addresses that have connections to the cluster's registry. */

@@ -12,7 +12,7 @@ const cluster = inject("cluster");
 const CONTAINERS = "/var/lib/containerd/io.containerd.grpc.v1.cri/containers";
 /** Large enough that its dump and its push each take a second or more. */
 const LARGE_BYTES = 200_000_000;
-/** Large enough that its archive is still being written when the runtime hears that nobody waits for it. */
+/** Large enough that its archive is not written in a moment. */
 const LARGER_BYTES = 500_000_000;
 
 describe.skipIf(cluster === undefined)("killed", () => {
@@ -76,37 +76,37 @@ describe.skipIf(cluster === undefined)("killed", () => {
     expect(await checkpointsOf(pod)).toHaveLength(1);
   });
 
-  let dumps = 0;
-  it.each<[moment: string, bytes: number, kill: (agent: Pod, pod: Pod) => Promise<void>]>([
-    [
-      "while CRIU dumps",
-      LARGE_BYTES,
-      (agent, pod) => kcr.killOnce(agent, `ls ${CONTAINERS}/${idOf(pod)}/ctrd-checkpoint/dump.log`),
-    ],
-    [
-      "while the archive is written",
-      LARGER_BYTES,
-      (agent, pod) => kcr.killOnceWithRuntimeHeld(agent, `ls ${ARCHIVES} | grep -q ${pod.metadata.name}`),
-    ],
-  ])(
-    "an agent, %s: the request ends, with one Checkpoint and no archive left over",
-    async (_, bytes, kill) => {
-      const name = `dump-${++dumps}`;
-      const { pod } = await deployLarge(name, bytes);
-      const node = nodeOf(pod);
-      const killed = kill(await kcr.agent(node), pod);
-      await world.ask(name, { podReference: { name: pod.metadata.name } });
-      await killed;
-      expect((await request(name)).status?.phase, "it was over before the kill").toBe("InProgress");
+  const killAgentOnce = (condition: (pod: Pod) => string) => async (node: string, pod: Pod) =>
+    await kcr.killOnce(await kcr.agent(node), condition(pod));
 
-      const ended = await world.ended(name);
-      expect(ended.status).toMatchObject({ phase: "Completed" });
-      const taken = await checkpointsOf(pod);
-      expect(taken.map(({ metadata }) => metadata.name)).toEqual([ended.status?.checkpoint?.name]);
-      await world.good(taken[0]!.metadata.name);
-      await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
-    },
-  );
+  let dumps = 0;
+  const dumpLog = (pod: Pod) => `ls ${CONTAINERS}/${idOf(pod)}/ctrd-checkpoint/dump.log`;
+  const archiveBegun = (pod: Pod) => `ls ${ARCHIVES} | grep -q ${pod.metadata.name}`;
+
+  it.each<[who: string, bytes: number, kill: (node: string, pod: Pod) => Promise<void>]>([
+    ["an agent, while CRIU dumps", LARGE_BYTES, killAgentOnce(dumpLog)],
+    ["an agent, while the archive is written", LARGE_BYTES, killAgentOnce(archiveBegun)],
+    [
+      "the runtime, while it writes the archive",
+      LARGER_BYTES,
+      (node, pod) => kcr.killRuntimeOnce(node, archiveBegun(pod)),
+    ],
+  ])("%s: the request ends, with one Checkpoint and no archive left over", async (_, bytes, kill) => {
+    const name = `dump-${++dumps}`;
+    const { pod } = await deployLarge(name, bytes);
+    const node = nodeOf(pod);
+    const killed = kill(node, pod);
+    await world.ask(name, { podReference: { name: pod.metadata.name } });
+    await killed;
+    expect((await request(name)).status?.phase, "it was over before the kill").toBe("InProgress");
+
+    const ended = await world.ended(name);
+    expect(ended.status).toMatchObject({ phase: "Completed" });
+    const taken = await checkpointsOf(pod);
+    expect(taken.map(({ metadata }) => metadata.name)).toEqual([ended.status?.checkpoint?.name]);
+    await world.good(taken[0]!.metadata.name);
+    await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
+  });
 
   it("an agent, politely (SIGTERM) during a dump: it ends with exit code 0 when that is done", async () => {
     const { pod } = await deployLarge("polite");
