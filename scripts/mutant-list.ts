@@ -393,6 +393,13 @@ export const mutants: readonly Mutant[] = [
     ...disruptive("registry.test.ts", "that a node cannot pull from"),
   },
   {
+    fault: "a namespace that is deleted during a dump leaves the memory on its node",
+    file: "src/agent/dump/controller.ts",
+    find: "if (isNamespaceTerminating(error)) return undefined;",
+    replace: "",
+    ...disruptive("kills.test.ts", "but the namespace is deleted during a dump"),
+  },
+  {
     fault: "what a killed runtime has begun to write is left on its node",
     file: "src/agent/dump/capture.ts",
     find: "    if (captured === undefined) {\n",

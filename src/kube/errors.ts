@@ -77,6 +77,13 @@ export const isConflict = (error: unknown): error is ApiError =>
   error instanceof ApiError && error.status === 409 && error.reason !== "AlreadyExists";
 /** The account may not do this. */
 export const isForbidden = (error: unknown): error is ApiError => has(error, 403);
+/**
+ * Nothing can be made any more in a namespace that is being deleted.
+ * Source: apiserver's admission plugin NamespaceLifecycle.
+ */
+export const isNamespaceTerminating = (error: unknown): error is ApiError =>
+  isForbidden(error) &&
+  (error.details?.causes?.some((cause) => cause.reason === "NamespaceTerminating") ?? false);
 /** The resource version asked for has been compacted away: list again. */
 export const isGone = (error: unknown): error is ApiError => has(error, 410);
 /** The object breaks the schema or a rule of its kind: the same write will never succeed. */

@@ -66,12 +66,12 @@ export class Installation {
 
   /** SIGKILL to the process of one of kcr's pods as soon as a shell's condition holds on its node. */
   async killOnce(pod: Pod, condition: string): Promise<void> {
-    await this.#onceOn(pod.spec?.nodeName ?? "", condition, `kill -KILL ${await this.#pid(pod)}`);
+    await this.onceOn(pod.spec?.nodeName ?? "", condition, `kill -KILL ${await this.#pid(pod)}`);
   }
 
   /** SIGKILL to a node's container runtime as soon as a shell's condition holds there; the node starts it again. */
   async killRuntimeOnce(node: string, condition: string): Promise<void> {
-    await this.#onceOn(node, condition, "kill -KILL $(cat /run/kcr/containerd.pid)");
+    await this.onceOn(node, condition, "kill -KILL $(cat /run/kcr/containerd.pid)");
   }
 
   /** The number of the pod's process on its node. */
@@ -84,7 +84,8 @@ export class Installation {
     return pid;
   }
 
-  async #onceOn(node: string, condition: string, script: string): Promise<void> {
+  /** Runs a shell's script on a node as soon as a shell's condition holds there. */
+  async onceOn(node: string, condition: string, script: string): Promise<void> {
     const argv = ["timeout", "60", "sh", "-c", `${until(condition)}; ${script}`];
     await this.#world.cluster.nodeExec(node, argv);
   }
@@ -177,7 +178,7 @@ export class Installation {
 
   /** Stops the cluster's registry in the middle of what it does, or lets it go on; once a shell's condition holds. */
   async signalRegistry(signal: "STOP" | "CONT", condition = "true"): Promise<void> {
-    await this.#onceOn("control-plane", condition, `kill -${signal} $(cat /run/kcr/registry.pid)`);
+    await this.onceOn("control-plane", condition, `kill -${signal} $(cat /run/kcr/registry.pid)`);
   }
 
   /** The addresses that have connections to the cluster's registry. */

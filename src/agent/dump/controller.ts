@@ -6,7 +6,7 @@ import { checkpoints, requests, schedules } from "../../api/kinds.ts";
 import { readRecords } from "../../api/records.ts";
 import { type CaptureSource, type CheckpointRequest, READY } from "../../api/request.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { isAlreadyExists, isForbidden, isNotFound } from "../../kube/errors.ts";
+import { isAlreadyExists, isForbidden, isNamespaceTerminating, isNotFound } from "../../kube/errors.ts";
 import { type ObjectName, pods } from "../../kube/resources.ts";
 import { after } from "../../kube/signals.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
@@ -189,6 +189,7 @@ export function dumpReconciler(
     const parts: CheckpointParts = { request, source, captured, startTime, node, schedule };
     const checkpoint = await create(parts).catch(async (error: unknown) => {
       // A request that is gone, or whose namespace goes, has nobody left to whom the archive could matter.
+      if (isNamespaceTerminating(error)) return undefined;
       if (!isForbidden(error) && !isNotFound(error)) throw error;
       const left = await client.get(requests, request.metadata).catch(absent);
       if (left !== undefined && left.metadata.deletionTimestamp === undefined) throw error;

@@ -108,6 +108,23 @@ describe.skipIf(cluster === undefined)("killed", () => {
     await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
   });
 
+  it("nobody, but the namespace is deleted during a dump: no archive is left over", async () => {
+    const gone = await World.enter(cluster!, "gone");
+    const pod = await gone.deploy({ containers: [redis(gone)] });
+    await redisCommand(pod.status?.podIP ?? "", `SETRANGE large ${LARGE_BYTES - 1} x`, 20_000);
+    const installed = new Installation(gone);
+    const begun = kcr.onceOn(nodeOf(pod), dumpLog(pod), "true");
+    const archived = kcr.onceOn(nodeOf(pod), archiveBegun(pod), "true");
+    await gone.ask("gone", { podReference: { name: pod.metadata.name } });
+    await begun;
+    await gone.leave();
+    await archived;
+    await waitFor(
+      "no archive to be left",
+      async () => (await installed.ownArchives(nodeOf(pod))).length === 0,
+    );
+  });
+
   it("an agent, politely (SIGTERM) during a dump: it ends with exit code 0 when that is done", async () => {
     const { pod } = await deployLarge("polite");
     const agent = await kcr.agent(nodeOf(pod));
