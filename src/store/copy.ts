@@ -1,0 +1,91 @@
+import { isSha256 } from "./layout.ts";
+
+export const COPY_VERSION = 1;
+/** Name of the index in a copy's directory. Its presence, after a rename, says that the copy is complete. */
+export const COPY_INDEX = "copy.json";
+/** Left in a copy's directory by whoever found it damaged: it is not used, and made anew. */
+export const CORRUPT_MARK = "corrupt";
+
+/** Entries of an archive that a copy keeps. */
+export const CHECKPOINT_DIRECTORY = "checkpoint";
+export const ROOTFS_DIFF = "rootfs-diff.tar";
+export const DELETED_FILES = "deleted.files";
+export const SPEC_DUMP = "spec.dump";
+export const CONFIG_DUMP = "config.dump";
+/** What the handler adds to a checkpoint of a container of its class, in the directory of CRIU's images. */
+export const HANDLER_NOTE = "checkpoint/kcr.json";
+export const VOLUMES = "checkpoint/kcr-volumes.tar";
+
+export interface CopyFile {
+  /** Relative, with `/`; no `.` or `..` in it. */
+  path: string;
+  size: number;
+  sha256: string;
+}
+
+/** What a copy holds, and what a restore has to know of it beforehand. */
+export interface CopyIndex {
+  version: number;
+  /** sha256 of the archive. */
+  archive: string;
+  engine: "containerd" | "cri-o";
+  /** All files of the copy but the index itself. */
+  files: CopyFile[];
+  /** Paths, as the process saw them, of regular files that were open for writing. */
+  openForWriting: string[];
+  /** Mount points of the dump that must exist again: destinations of its bind mounts. */
+  mounts: string[];
+}
+
+/** Page data is not hashed on the way to a restore: it is verified when it is unpacked and by the scrub. */
+export const isPageData = (path: string): boolean => /^checkpoint\/pages-[^/]*\.img$/.test(path);
+
+/** What the handler writes into a checkpoint that it sees being taken. */
+export interface HandlerNote {
+  version: number;
+  node: string;
+  /** Of the root file system's overlay: the image's layers as this node has them. */
+  lowerDirectories: string[];
+  /** Volumes whose files are in the checkpoint (volumes tar: `<name>/...`). */
+  captured: { name: string; destination: string }[];
+  /** Volumes that can be written to and were left out, and why. */
+  left: { destination: string; why: string }[];
+}
+
+/** The index in that text; undefined for what is none. */
+export function parseCopyIndex(text: string): CopyIndex | undefined {
+  let value: Partial<CopyIndex> | null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null || value.version !== COPY_VERSION) return undefined;
+  const { archive, engine, files, openForWriting, mounts } = value;
+  const isTexts = (list: unknown): boolean =>
+    Array.isArray(list) && list.every((text) => typeof text === "string");
+  const isWhole =
+    isSha256(archive) &&
+    (engine === "containerd" || engine === "cri-o") &&
+    Array.isArray(files) &&
+    files.every(
+      (file) =>
+        typeof file === "object" &&
+        file !== null &&
+        isRelative(file.path) &&
+        Number.isSafeInteger(file.size) &&
+        file.size >= 0 &&
+        isSha256(file.sha256),
+    ) &&
+    isTexts(openForWriting) &&
+    isTexts(mounts);
+  return isWhole ? (value as CopyIndex) : undefined;
+}
+
+/** Whether a path stays below where it is joined to. */
+export const isRelative = (path: unknown): path is string =>
+  typeof path === "string" &&
+  path.length > 0 &&
+  !path.startsWith("/") &&
+  !path.includes("\0") &&
+  path.split("/").every((part) => part !== "" && part !== "." && part !== "..");

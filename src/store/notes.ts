@@ -1,0 +1,68 @@
+/** What the handler has done at one `create`: a file `notes/<milliseconds>-<container ID>.json`. */
+export type Note = NoteHead &
+  (
+    | {
+        type: "restored";
+        checkpoint: string;
+        checkpointUID: string;
+        /** Age of the restored state, and how long the whole `create` took, in milliseconds. */
+        ageMs: number;
+        tookMs: number;
+        /** UID of the CheckpointRestore that asked for it, if one did. */
+        armed?: string;
+        /** Candidates that were tried in vain before. */
+        failed: Failure[];
+      }
+    | {
+        /** The original image was run. */
+        type: "fresh";
+        /** `CleanExit`, `NoCandidate`, or the code of the last failure. */
+        reason: string;
+        message: string;
+        /** Whether state was lost by it. */
+        lost: boolean;
+        armed?: string;
+        failed: Failure[];
+      }
+    /** Nothing could be restored and the fallback is Fail: the container was not created. */
+    | { type: "refused"; reason: string; message: string; armed?: string; failed: Failure[] }
+  );
+
+export interface NoteHead {
+  version: number;
+  podUID: string;
+  namespace: string;
+  pod: string;
+  container: string;
+  containerID: string;
+  /** RFC 3339. */
+  time: string;
+  /** Why the run before ended, in words: `exit code 137`, `ended by the kubelet`, `sandbox lost`, `not known`. */
+  cause: string;
+}
+
+/** Why one candidate was not restored. */
+export interface Failure {
+  checkpoint: string;
+  checkpointUID: string;
+  /** One of kcr's error codes (src/api/errors.ts). */
+  code: string;
+  message: string;
+  /** It crashed again and again: a person decides about it, no restore tries it by itself. */
+  poisoned: boolean;
+  /** The copy is damaged: it was marked so, and has to be made anew. */
+  corrupt: boolean;
+}
+
+export const NOTE_VERSION = 1;
+
+export function parseNote(text: string): Note | undefined {
+  try {
+    const value = JSON.parse(text) as Partial<Note> | null;
+    if (typeof value !== "object" || value === null || value.version !== NOTE_VERSION) return undefined;
+    const isKnown = value.type === "restored" || value.type === "fresh" || value.type === "refused";
+    return isKnown && Array.isArray(value.failed) ? (value as Note) : undefined;
+  } catch {
+    return undefined;
+  }
+}
