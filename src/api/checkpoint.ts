@@ -43,6 +43,14 @@ export const lineage = z.object({
 });
 export type Lineage = z.infer<typeof lineage>;
 
+/** Name of the RuntimeClass, and of its handler, that restores by itself what it is planned to. */
+export const RUNTIME_HANDLER = "kcr";
+
+export const handler = z
+  .string()
+  .max(63)
+  .describe("The runtime handler of the pod's class, if it is kcr's own: restored from a copy on its node.");
+
 export const checkpointStatus = z.object({
   phase: checkpointPhase.optional(),
   checkpointImage: z.string().max(512).optional().describe("Repository path of the image."),
@@ -56,6 +64,7 @@ export const checkpointStatus = z.object({
   sizeBytes: z.int().min(0).optional(),
   frozenMicroseconds: z.int().min(0).optional().describe("How long CRIU kept the container frozen."),
   engine: z.enum(["kubelet", "runc"]).optional(),
+  handler: handler.optional(),
   versions: z
     .object({
       runtime: z.string().max(256).optional(),

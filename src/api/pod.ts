@@ -1,4 +1,5 @@
 import type { Pod } from "../kube/resources.ts";
+import { RUNTIME_HANDLER } from "./checkpoint.ts";
 import { DEFAULT_CONTAINER_ANNOTATION } from "./labels.ts";
 
 /** A container of a pod's spec: an ordinary one, or a native sidecar. */
@@ -33,3 +34,10 @@ export const runtimeID = (containerID: string | undefined): string | undefined =
 
 export const isRunning = (pod: Pod): boolean =>
   pod.status?.phase === "Running" && pod.metadata.deletionTimestamp === undefined;
+
+/** kcr's runtime handler where the pod's class names it: only then is it restored by the handler. */
+export const handlerOf = (pod: Pod): typeof RUNTIME_HANDLER | undefined =>
+  pod.spec?.runtimeClassName === RUNTIME_HANDLER ? RUNTIME_HANDLER : undefined;
+
+/** Condition of a pod: how its last restore went. */
+export const RESTORED = "kcr.io/Restored";

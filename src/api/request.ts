@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { KubeObject } from "../kube/resources.ts";
-import { lineage } from "./checkpoint.ts";
+import { handler, lineage } from "./checkpoint.ts";
 import { conditions, labelName, objectName, objectReference, rules, time } from "./common.ts";
 
 export const DEFAULT_TIMEOUT_SECONDS = 300;
@@ -37,6 +37,7 @@ export const captureSource = z.object({
     .max(1024)
     .optional()
     .describe("The checkpoint image that the run should have been restored from."),
+  handler: handler.optional(),
 });
 export type CaptureSource = z.infer<typeof captureSource>;
 

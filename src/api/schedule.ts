@@ -24,6 +24,16 @@ export const restorePolicy = z.object({
     .max(100)
     .default(3)
     .describe("How often one checkpoint may crash at once before the next candidate is tried."),
+  onSpecChange: z
+    .enum(["Fresh", "Restore"])
+    .default("Fresh")
+    .describe("What a container does whose checkpoint was given something else: start afresh, or restore."),
+  volumes: z
+    .enum(["Capture", "Refuse", "Ignore"])
+    .default("Capture")
+    .describe(
+      "Volumes that can be written to. Capture puts emptyDirs back with the memory and refuses others that have a file open for writing; Refuse refuses all that do; Ignore restores whatever they hold now.",
+    ),
 });
 
 export const scheduleSpec = z.object({

@@ -95,6 +95,7 @@ export function createdStatus(
     sizeBytes: captured?.sizeBytes,
     frozenMicroseconds: captured?.frozenMicroseconds,
     engine: "kubelet",
+    handler: source.handler,
     versions: { runtime: captured?.engine, kernel: release(), architecture: captured?.architecture },
   };
 }

@@ -1,6 +1,6 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { repositoryName } from "../../api/names.ts";
-import { defaultContainer, runtimeID } from "../../api/pod.ts";
+import { defaultContainer, handlerOf, runtimeID } from "../../api/pod.ts";
 import { readRecords } from "../../api/records.ts";
 import type { CaptureSource } from "../../api/request.ts";
 import { pullAddress, type Settings } from "../../api/settings.ts";
@@ -42,5 +42,6 @@ export function sourceOf(
       record?.parent === undefined ? status.imageID || undefined : parent?.status?.baseImageDigest,
     specHash: specHash(container, baseImage),
     restoredFrom: container.image === parent?.status?.runtimeImage ? container.image : undefined,
+    handler: handlerOf(pod),
   };
 }
