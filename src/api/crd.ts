@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { checkpointSpec, checkpointStatus } from "./checkpoint.ts";
 import { GROUP, VERSION } from "./group.ts";
-import { checkpoints, requests, schedules } from "./kinds.ts";
+import { checkpoints, requests, restores, schedules } from "./kinds.ts";
 import { requestSpec, requestStatus } from "./request.ts";
+import { restoreSpec, restoreStatus } from "./restore.ts";
 import { scheduleSpec, scheduleStatus } from "./schedule.ts";
 
 interface Column {
@@ -89,6 +90,27 @@ const kinds: Kind[] = [
       age,
     ],
     selectable: [".spec.nodeName", ".spec.containerName"],
+  },
+  {
+    resource: restores,
+    singular: "checkpointrestore",
+    shortNames: ["ckptres"],
+    description: "Takes one container back to one Checkpoint, because a person asked for it.",
+    spec: restoreSpec,
+    status: restoreStatus,
+    columns: [
+      { name: "Checkpoint", type: "string", jsonPath: ".spec.checkpointName" },
+      { name: "Pod", type: "string", jsonPath: ".spec.podReference.name" },
+      { name: "Container", type: "string", jsonPath: ".status.containerName" },
+      { name: "Phase", type: "string", jsonPath: ".status.phase" },
+      { name: "Reason", type: "string", jsonPath: ".status.reason" },
+      { name: "Saved", type: "string", jsonPath: ".status.savedCheckpoint" },
+      { name: "Strategy", type: "string", jsonPath: ".status.strategy", priority: 1 },
+      { name: "Node", type: "string", jsonPath: ".status.nodeName", priority: 1 },
+      { name: "Message", type: "string", jsonPath: ".status.message", priority: 1 },
+      age,
+    ],
+    selectable: [".status.nodeName"],
   },
 ];
 

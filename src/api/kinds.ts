@@ -3,6 +3,7 @@ import { type Checkpoint, POISONED, RESTORABLE } from "./checkpoint.ts";
 import { isTrue } from "./conditions.ts";
 import { GROUP, VERSION } from "./group.ts";
 import type { CheckpointRequest } from "./request.ts";
+import type { CheckpointRestore } from "./restore.ts";
 import type { CheckpointSchedule } from "./schedule.ts";
 
 export const schedules: Resource<CheckpointSchedule> = {
@@ -29,6 +30,14 @@ export const checkpoints: Resource<Checkpoint> = {
   namespaced: true,
 };
 
+export const restores: Resource<CheckpointRestore> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "checkpointrestores",
+  kind: "CheckpointRestore",
+  namespaced: true,
+};
+
 /** Good: at least one verified copy, digest recorded. Only good checkpoints are ever restored from. */
 export const isGood = (checkpoint: Checkpoint): boolean =>
   checkpoint.metadata.deletionTimestamp === undefined && isTrue(checkpoint.status?.conditions, RESTORABLE);
@@ -36,5 +45,5 @@ export const isGood = (checkpoint: Checkpoint): boolean =>
 export const isPoisoned = (checkpoint: Checkpoint): boolean =>
   isTrue(checkpoint.status?.conditions, POISONED);
 
-export const isTerminal = (request: CheckpointRequest): boolean =>
-  request.status?.phase === "Completed" || request.status?.phase === "Failed";
+export const isTerminal = ({ status }: CheckpointRequest | CheckpointRestore): boolean =>
+  status?.phase === "Completed" || status?.phase === "Failed";
