@@ -80,17 +80,17 @@ export const mutants: readonly Mutant[] = [
   },
   {
     fault: "an empty selector selects every pod of the namespace",
-    file: "src/operator/schedule/targets.ts",
+    file: "src/api/selector.ts",
     find: "if (wanted.length === 0 && expressions.length === 0) return false;",
     replace: "",
-    test: unit("src/operator/schedule/decide.test.ts", "that is empty matches nothing"),
+    test: unit("src/api/selector.test.ts", "that is empty matches nothing"),
   },
   {
     fault: "matchExpressions are ignored",
-    file: "src/operator/schedule/targets.ts",
+    file: "src/api/selector.ts",
     find: "wanted.every(([key, value]) => labels[key] === value) &&",
     replace: "wanted.every(([key, value]) => labels[key] === value) ||",
-    test: unit("src/operator/schedule/decide.test.ts", "with matchExpressions is not ignored"),
+    test: unit("src/api/selector.test.ts", "with matchExpressions is not ignored"),
   },
   {
     fault: "pods that are pending or being deleted are captured",

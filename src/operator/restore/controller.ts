@@ -6,22 +6,19 @@ import { checkpointOfImage, restoreImage } from "../../api/images.ts";
 import { checkpoints, isGood } from "../../api/kinds.ts";
 import { RECORD_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf } from "../../api/lineage.ts";
-import { type ContainerStatus, containersOf, statusOf } from "../../api/pod.ts";
+import { type ContainerStatus, containersOf, RESTORED, statusOf } from "../../api/pod.ts";
+import { type Protection, protectionOf } from "../../api/protection.ts";
 import { type ContainerRecord, containerRecord, readRecords } from "../../api/records.ts";
+import { matches } from "../../api/selector.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
-import { matches } from "../schedule/targets.ts";
 import { decideRestore, type RestoreDecision } from "./decide.ts";
-import { type Protection, protectionOf } from "./protection.ts";
 import { PullProbe } from "./pull-probe.ts";
 import { strategyObstacle } from "./strategy.ts";
-
-/** Condition of a pod: how its last restore went. */
-export const POD_CONDITION = "kcr.io/Restored";
 
 /**
  * A container that failed gets the newest good Checkpoint of its lineage as its image (strategy Image).
@@ -284,10 +281,10 @@ export function restoreController(context: Context): Controller {
       });
     }
     const status = reason === "Restored" ? "True" : reason === "Restoring" ? "Unknown" : "False";
-    const old = pod.status?.conditions?.find((c) => c.type === POD_CONDITION);
+    const old = pod.status?.conditions?.find((c) => c.type === RESTORED);
     if (old?.reason === reason && old.message === note) return;
     const condition = {
-      type: POD_CONDITION,
+      type: RESTORED,
       status,
       reason,
       message: note,

@@ -5,13 +5,14 @@ import { asKcrError, KcrError } from "../../api/errors.ts";
 import { isGood, isTerminal, schedules } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import type { CheckpointSchedule, ScheduleStatus } from "../../api/schedule.ts";
+import { matches } from "../../api/selector.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
 import { BY_NAMESPACE, BY_POD, BY_SCHEDULE, type Context } from "../context.ts";
 import { decideSchedule } from "./decide.ts";
 import { ensureRequest } from "./requests.ts";
-import { matches, type Target, targetsOf } from "./targets.ts";
+import { type Target, targetsOf } from "./targets.ts";
 
 const READY = "Ready";
 const SUCCEEDING = "Succeeding";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { decideSchedule } from "./decide.ts";
-import { matches, targetsOf } from "./targets.ts";
+import { targetsOf } from "./targets.ts";
 
 const createdTime = new Date("2026-01-01T00:00:30Z");
 const base = { expression: "*/5 * * * *", suspend: false, createdTime };
@@ -64,24 +64,6 @@ const pod = (name: string, labels: Record<string, string>, more: object = {}) =>
   metadata: { name, labels, ...more },
   spec: { containers: [{ name: "app" }, { name: "side" }] },
   status: { phase: "Running" },
-});
-
-describe("a selector", () => {
-  it("that is empty matches nothing", () => {
-    expect(matches({}, { app: "web" })).toBe(false);
-    expect(matches({ matchLabels: {}, matchExpressions: [] }, { app: "web" })).toBe(false);
-  });
-  it("with matchExpressions is not ignored", () => {
-    const only = (operator: "In" | "NotIn" | "Exists" | "DoesNotExist", values?: string[]) =>
-      matches({ matchExpressions: [{ key: "tier", operator, values }] }, { tier: "db" });
-    expect([
-      only("In", ["db"]),
-      only("In", ["web"]),
-      only("NotIn", ["db"]),
-      only("Exists"),
-      only("DoesNotExist"),
-    ]).toEqual([true, false, false, true, false]);
-  });
 });
 
 describe("the targets of a slot", () => {

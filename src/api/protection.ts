@@ -1,15 +1,12 @@
-import { defaultContainer } from "../../api/pod.ts";
-import type { CheckpointSchedule } from "../../api/schedule.ts";
-import { restorePolicy } from "../../api/schedule.ts";
-import type { Pod } from "../../kube/resources.ts";
-import { matches } from "../schedule/targets.ts";
+import type { z } from "zod";
+import type { Pod } from "../kube/resources.ts";
+import { defaultContainer } from "./pod.ts";
+import { type CheckpointSchedule, restorePolicy } from "./schedule.ts";
+import { matches } from "./selector.ts";
 
-/** How one container of a pod is protected. */
-export interface Protection {
+/** How one container of a pod is protected: by which schedule, and what that says of restores. */
+export interface Protection extends Omit<z.output<typeof restorePolicy>, "policy"> {
   schedule: CheckpointSchedule;
-  strategy: "Auto" | "Runtime" | "Image";
-  fallback: "FreshStart" | "Fail";
-  maxAttempts: number;
 }
 
 /** The containers of the pod that are to be restored, by name: of several schedules for one the first by name. */
@@ -28,10 +25,10 @@ export function protectionOf(
     )
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   for (const schedule of wanting) {
-    const { strategy, fallback, maxAttempts } = restorePolicy.parse(schedule.spec.restore ?? {});
+    const { policy: _, ...restore } = restorePolicy.parse(schedule.spec.restore ?? {});
     const names = schedule.spec.containers ?? (fallbackContainer === undefined ? [] : [fallbackContainer]);
     for (const name of names) {
-      if (!protectedBy.has(name)) protectedBy.set(name, { schedule, strategy, fallback, maxAttempts });
+      if (!protectedBy.has(name)) protectedBy.set(name, { schedule, ...restore });
     }
   }
   return protectedBy;

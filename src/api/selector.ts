@@ -1,0 +1,26 @@
+import type { LabelSelector } from "./common.ts";
+
+/** Whether labels match a selector. An empty selector matches nothing: it would mean every pod. */
+export function matches(selector: LabelSelector, labels: Record<string, string> = {}): boolean {
+  const wanted = Object.entries(selector.matchLabels ?? {});
+  const expressions = selector.matchExpressions ?? [];
+  if (wanted.length === 0 && expressions.length === 0) return false;
+  return (
+    wanted.every(([key, value]) => labels[key] === value) &&
+    expressions.every(({ key, operator, values = [] }) => {
+      const value = labels[key];
+      switch (operator) {
+        case "In":
+          return value !== undefined && values.includes(value);
+        case "NotIn":
+          return value === undefined || !values.includes(value);
+        case "Exists":
+          return value !== undefined;
+        case "DoesNotExist":
+          return value === undefined;
+        default:
+          return operator satisfies never;
+      }
+    })
+  );
+}
