@@ -1,0 +1,210 @@
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  X509Certificate,
+} from "node:crypto";
+import { isIPv4 } from "node:net";
+
+/**
+ * Node makes keys and signatures but no certificates, so their ASN.1 is written here: X.509 v3 as in RFC 5280, ECDSA
+ * on P-256 with SHA-256, nothing else.
+ */
+
+/** A certificate and its private key, both in PEM. */
+export interface KeyPair {
+  cert: string;
+  key: string;
+}
+
+/** Whom a certificate names. For Kubernetes the common name is the user, each organization a group. */
+export interface Subject {
+  commonName: string;
+  organizations?: readonly string[];
+  /** DNS names and IPv4 addresses a server answers to. */
+  names?: readonly string[];
+}
+
+/** What a certificate says of itself besides whom it names. */
+export interface Validity {
+  notBefore: Date;
+  notAfter: Date;
+  /** A positive number of at most 20 bytes (RFC 5280, 4.1.2.2); random unless said. */
+  serial?: bigint;
+}
+
+const DAY_MS = 86_400_000;
+/** Clocks differ: a certificate is valid a while before it is made. */
+const SKEW_MS = 3_600_000;
+
+/** Valid for so many days from `now`, and an hour before it for those whose clock is behind. */
+export const validFor = (days: number, now: Date = new Date()): Validity => ({
+  notBefore: new Date(now.getTime() - SKEW_MS),
+  notAfter: new Date(now.getTime() + days * DAY_MS),
+});
+
+function tlv(tag: number, ...content: Buffer[]): Buffer {
+  const body = Buffer.concat(content);
+  if (body.length < 0x80) return Buffer.concat([Buffer.from([tag, body.length]), body]);
+  const length = Buffer.from(body.length.toString(16).padStart(body.length < 0x100 ? 2 : 4, "0"), "hex");
+  return Buffer.concat([Buffer.from([tag, 0x80 | length.length]), length, body]);
+}
+
+const sequence = (...items: Buffer[]) => tlv(0x30, ...items);
+const set = (...items: Buffer[]) => tlv(0x31, ...items);
+const integer = (bytes: Buffer) => tlv(0x02, bytes);
+const boolean = (value: boolean) => tlv(0x01, Buffer.from([value ? 0xff : 0]));
+const octets = (content: Buffer) => tlv(0x04, content);
+const utf8 = (text: string) => tlv(0x0c, Buffer.from(text));
+const bits = (content: Buffer, unused = 0) => tlv(0x03, Buffer.from([unused]), content);
+
+function oid(dotted: string): Buffer {
+  const [first = 0, second = 0, ...rest] = dotted.split(".").map(Number);
+  const bytes = [first * 40 + second];
+  for (const arc of rest) {
+    const groups = [arc & 0x7f];
+    for (let more = arc >>> 7; more > 0; more >>>= 7) groups.unshift((more & 0x7f) | 0x80);
+    bytes.push(...groups);
+  }
+  return tlv(0x06, Buffer.from(bytes));
+}
+
+/** UTCTime until 2049, GeneralizedTime from then on (RFC 5280, 4.1.2.5). */
+function time(date: Date): Buffer {
+  const digits = `${date.toISOString().replace(/[-:T]/g, "").slice(0, 14)}Z`;
+  return date.getUTCFullYear() < 2050
+    ? tlv(0x17, Buffer.from(digits.slice(2)))
+    : tlv(0x18, Buffer.from(digits));
+}
+
+function distinguishedName({ commonName, organizations = [] }: Subject): Buffer {
+  const attribute = (type: string, value: string) => set(sequence(oid(type), utf8(value)));
+  return sequence(
+    ...organizations.map((organization) => attribute("2.5.4.10", organization)),
+    attribute("2.5.4.3", commonName),
+  );
+}
+
+function extension(type: string, critical: boolean, value: Buffer): Buffer {
+  return sequence(oid(type), ...(critical ? [boolean(true)] : []), octets(value));
+}
+
+const ecdsaWithSha256 = sequence(oid("1.2.840.10045.4.3.2"));
+const basicConstraints = (ca: boolean) =>
+  extension("2.5.29.19", true, sequence(...(ca ? [boolean(true)] : [])));
+/** Bits are numbered from the left: digitalSignature is 0, keyCertSign 5, cRLSign 6. */
+const keyUsage = (ca: boolean) =>
+  extension("2.5.29.15", true, ca ? bits(Buffer.from([0b00000110]), 1) : bits(Buffer.from([0b10000000]), 7));
+const forServersAndClients = extension(
+  "2.5.29.37",
+  false,
+  sequence(oid("1.3.6.1.5.5.7.3.1"), oid("1.3.6.1.5.5.7.3.2")),
+);
+
+function alternativeNames(names: readonly string[]): Buffer {
+  const general = names.map((name) =>
+    isIPv4(name) ? tlv(0x87, Buffer.from(name.split(".").map(Number))) : tlv(0x82, Buffer.from(name)),
+  );
+  return extension("2.5.29.17", false, sequence(...general));
+}
+
+const keyId = (publicKey: KeyObject) =>
+  createHash("sha1")
+    .update(publicKey.export({ format: "der", type: "spki" }))
+    .digest();
+
+function pem(label: string, der: Buffer): string {
+  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
+  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+}
+
+function serialNumber(chosen: bigint | undefined): Buffer {
+  if (chosen === undefined) {
+    const random = randomBytes(16);
+    random[0] = (random[0]! & 0x7f) | 0x01; // positive, and of full length
+    return random;
+  }
+  const hex = chosen.toString(16);
+  const bytes = Buffer.from(hex.padStart(hex.length + (hex.length % 2), "0"), "hex");
+  if (chosen <= 0n || bytes.length > 19) throw new RangeError(`${chosen} is no serial number`);
+  // A leading bit would make it negative.
+  return bytes[0]! & 0x80 ? Buffer.concat([Buffer.alloc(1), bytes]) : bytes;
+}
+
+function certificate(
+  subject: Subject,
+  publicKey: KeyObject,
+  issuer: { name: Buffer; key: KeyObject },
+  validity: Validity,
+  ca: boolean,
+) {
+  const extensions = [
+    basicConstraints(ca),
+    keyUsage(ca),
+    extension("2.5.29.14", false, octets(keyId(publicKey))),
+    extension("2.5.29.35", false, sequence(tlv(0x80, keyId(createPublicKey(issuer.key))))),
+    ...(ca ? [] : [forServersAndClients]),
+    ...(subject.names?.length ? [alternativeNames(subject.names)] : []),
+  ];
+  const toBeSigned = sequence(
+    tlv(0xa0, integer(Buffer.from([2]))),
+    integer(serialNumber(validity.serial)),
+    ecdsaWithSha256,
+    issuer.name,
+    sequence(time(validity.notBefore), time(validity.notAfter)),
+    distinguishedName(subject),
+    publicKey.export({ format: "der", type: "spki" }),
+    tlv(0xa3, sequence(...extensions)),
+  );
+  const signature = sign("sha256", toBeSigned, issuer.key);
+  return pem("CERTIFICATE", sequence(toBeSigned, ecdsaWithSha256, bits(signature)));
+}
+
+/** A private key on P-256 and its public half, in PEM: what service account tokens are signed with. */
+export function createKey(): { key: string; publicKey: string } {
+  const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return {
+    key: pair.privateKey.export({ format: "pem", type: "sec1" }).toString(),
+    publicKey: pair.publicKey.export({ format: "pem", type: "spki" }).toString(),
+  };
+}
+
+/** A certificate authority: it signs itself. */
+export function createAuthority(commonName: string, validity: Validity): KeyPair {
+  const { key, publicKey } = createKey();
+  const issuer = { name: distinguishedName({ commonName }), key: createPrivateKey(key) };
+  return { key, cert: certificate({ commonName }, createPublicKey(publicKey), issuer, validity, true) };
+}
+
+/**
+ * A certificate signed by an authority of `createAuthority`, for servers and clients alike.
+ *
+ * Errors: whatever node:crypto says of a key or certificate it cannot read.
+ */
+export function issue(authority: KeyPair, subject: Subject, validity: Validity): KeyPair {
+  const { key, publicKey } = createKey();
+  const commonName = /^CN=(.*)$/m.exec(new X509Certificate(authority.cert).subject)?.[1] ?? "";
+  const issuer = { name: distinguishedName({ commonName }), key: createPrivateKey(authority.key) };
+  return { key, cert: certificate(subject, createPublicKey(publicKey), issuer, validity, false) };
+}
+
+/** What a certificate says of its lifetime. Errors: node:crypto's, for what is no certificate. */
+export function validityOf(cert: string): Required<Validity> {
+  const { validFromDate, validToDate, serialNumber } = new X509Certificate(cert);
+  return { notBefore: validFromDate, notAfter: validToDate, serial: BigInt(`0x${serialNumber}`) };
+}
+
+/** Whether the authority signed the certificate, by its key and not by its name. */
+export function isIssuedBy(cert: string, authority: string): boolean {
+  const issuer = new X509Certificate(authority);
+  const issued = new X509Certificate(cert);
+  return issued.checkIssued(issuer) && issued.verify(issuer.publicKey);
+}
+
+/** The blocks of a PEM file, each with its own end of line. */
+export const pemBlocks = (text: string): string[] =>
+  text.match(/-----BEGIN ([A-Z ]+)-----[A-Za-z0-9+/=\s]+-----END \1-----\n?/g) ?? [];
