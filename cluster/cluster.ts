@@ -84,7 +84,7 @@ export interface Cluster {
   nodeExec(node: string, argv: readonly string[], options?: RunOptions): Promise<string>;
   /** The host's command line that runs another in a node, for one that wants a terminal. */
   nodeCommand(node: string, argv: readonly string[]): Promise<string[]>;
-  /** Where a node's directory for data of one kind lies on the host: `containerd`, `kubelet`, `registry`, `etcd`. */
+  /** Where a node's directory for data of one kind lies on the host: `containerd`, `kubelet`, `kcr`, `registry`, `etcd`. */
   dataDir(node: string, kind: string): string;
   /** Ends a node gracefully, or as if its power went. */
   stopNode(node: string, options?: { kill?: boolean }): Promise<void>;
@@ -334,6 +334,7 @@ function nodeSpecs(
         "/opt/kcr/cni": programs("cni", "bridge"),
         "/var/lib/containerd": data(worker.name, "containerd"),
         "/var/lib/kubelet": data(worker.name, "kubelet"),
+        "/var/lib/kcr": data(worker.name, "kcr"),
       },
     },
   ]);

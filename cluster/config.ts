@@ -208,6 +208,8 @@ function containerdConfig(worker: WorkerPlan, pauseImage: string): string {
   const images = "[plugins.'io.containerd.cri.v1.images'";
   return [
     "version = 3",
+    // Written at every boot of the node; what others add stays in its own files.
+    "imports = ['/etc/containerd/conf.d/*.toml']",
     "oom_score = 0",
     `${runtime}]`,
     // A machine may lack CAP_SYS_RESOURCE, without which no process's OOM score can be lowered.

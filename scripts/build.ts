@@ -1,28 +1,60 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { build } from "esbuild";
+import { type BuildOptions, build } from "esbuild";
+import { compileStatic } from "./compile.ts";
 
-/** Bundles what ships: one file per program, its dependencies inside, for the Node in kcr's image. */
-export async function bundle(outdir: string): Promise<void> {
-  const root = join(import.meta.dirname, "..");
-  await build({
-    absWorkingDir: root,
-    entryPoints: { operator: "src/operator/main.ts", agent: "src/agent/main.ts" },
-    outdir,
-    bundle: true,
-    platform: "node",
-    target: "node26",
-    format: "esm",
-    outExtension: { ".js": ".mjs" },
-    minifySyntax: true,
-    minifyWhitespace: true,
-    sourcemap: "linked",
-    legalComments: "none",
-    logLevel: "warning",
-    // Some dependencies are CommonJS and ask for `require`.
-    banner: {
-      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
-    },
-  });
+const root = join(import.meta.dirname, "..");
+
+/**
+ * Builds what ships, for kcr's image: the programs of pods, each one file with its dependencies inside, for the
+ * Node in the image; and in `runtime/` the two files of the handler that go to the nodes.
+ *
+ * Errors: those of the compilers; one that says so where there is no gcc.
+ */
+export async function bundle(outdir: string, signal?: AbortSignal): Promise<void> {
+  await Promise.all([
+    build({
+      ...common,
+      entryPoints: entries({ operator: "operator", agent: "agent", installer: "installer" }),
+      outdir,
+      sourcemap: "linked",
+    }),
+    // Started for every restore: what it does not carry, it need not load.
+    build({
+      ...common,
+      entryPoints: entries({ runtime: "runtime" }),
+      outdir: join(outdir, "runtime"),
+      minify: true,
+    }),
+    compileStatic(join(root, "src/runtime/kcr-runtime.c"), join(outdir, "runtime/kcr-runtime"), signal),
+    compileStatic(join(root, "src/installer/enter-host.c"), join(outdir, "enter-host"), signal),
+  ]);
 }
 
-if (import.meta.main) await bundle(join(import.meta.dirname, "..", "dist"));
+const common: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: "node",
+  target: "node26",
+  format: "esm",
+  outExtension: { ".js": ".mjs" },
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: "none",
+  logLevel: "warning",
+  // Some dependencies are CommonJS and ask for `require`.
+  banner: {
+    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+  },
+};
+
+/** Name of the file -> the program's main module. */
+function entries(programs: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(programs)
+      .map(([name, folder]) => [name, `src/${folder}/main.ts`] as const)
+      .filter(([, path]) => existsSync(join(root, path))),
+  );
+}
+
+if (import.meta.main) await bundle(join(root, "dist"));

@@ -1,0 +1,46 @@
+import { createHash } from "node:crypto";
+import { chmod, copyFile, mkdir, readFile, rename } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import { cacheDir } from "../cluster/paths.ts";
+import { CommandError, run } from "../cluster/run.ts";
+
+const flags = ["-static", "-O2", "-Wall", "-Wextra", "-Werror"];
+
+/**
+ * Compiles one C file into a program that needs no library of the machine it runs on, or takes it from the cache,
+ * where it lies under the hash of what it is made of.
+ *
+ * Errors: one that says so where there is no gcc; `CommandError` with the compiler's words.
+ */
+export async function compileStatic(source: string, target: string, signal?: AbortSignal): Promise<void> {
+  const compiler = await version(signal);
+  const key = createHash("sha256")
+    .update(JSON.stringify([compiler, flags]))
+    .update(await readFile(source))
+    .digest("hex")
+    .slice(0, 16);
+  const cached = cacheDir("bin", `${basename(source, ".c")}-${key}`);
+  await mkdir(dirname(cached), { recursive: true });
+  await mkdir(dirname(target), { recursive: true });
+  try {
+    await copyFile(cached, target);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    await run(["gcc", ...flags, "-o", target, source], { signal });
+    const aside = `${cached}.${process.pid}`;
+    await copyFile(target, aside);
+    await rename(aside, cached);
+  }
+  await chmod(target, 0o755);
+}
+
+async function version(signal: AbortSignal | undefined): Promise<string> {
+  try {
+    return (await run(["gcc", "--version"], { signal })).split("\n")[0]!;
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    throw new Error("gcc and libc's static library are needed: apt-get install gcc libc6-dev", {
+      cause: error,
+    });
+  }
+}
