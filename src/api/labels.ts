@@ -19,3 +19,7 @@ export const DEFAULT_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-conta
 export const ABANDON_IMAGE_ANNOTATION = "kcr.io/abandon-image";
 /** On a pod that is to begin with a state: the Checkpoint's name. Its containers wait for what restores them. */
 export const RESTORE_FROM_ANNOTATION = "kcr.io/restore-from";
+
+/** On a node, set by its agent: `ready` while the runtime handler kcr has passed its self-test there. */
+export const RUNTIME_LABEL = "kcr.io/runtime";
+export const RUNTIME_READY = "ready";

@@ -6,7 +6,7 @@ import { checkpointOfImage, restoreImage } from "../../api/images.ts";
 import { checkpoints, isGood } from "../../api/kinds.ts";
 import { RECORD_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf } from "../../api/lineage.ts";
-import { type ContainerStatus, containersOf, RESTORED, statusOf } from "../../api/pod.ts";
+import { type ContainerStatus, containersOf, handlerOf, RESTORED, statusOf } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
 import { type ContainerRecord, containerRecord, readRecords } from "../../api/records.ts";
 import { matches } from "../../api/selector.ts";
@@ -36,6 +36,8 @@ export function restoreController(context: Context): Controller {
     const pod = caches.pods.get(namespace, name);
     if (pod?.spec === undefined || pod.metadata.deletionTimestamp !== undefined) return done;
     if (pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed") return done;
+    // What its node's handler restores needs no other image, and no record: its runs are noted on the node.
+    if (handlerOf(pod) !== undefined) return done;
     const records = readRecords(pod);
     const protection = protectionOf(pod, caches.schedules.byIndex(BY_NAMESPACE, namespace ?? ""));
     if (protection.size === 0 && Object.keys(records).length === 0) return done;
