@@ -1,17 +1,6 @@
 import { createHash } from "node:crypto";
-import {
-  chmod,
-  copyFile,
-  cp,
-  mkdir,
-  mkdtemp,
-  readFile,
-  rename,
-  rm,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
 import { buildImage } from "../src/oci/image.ts";
 import { type Layer, writeLayer } from "../src/oci/layer.ts";
 import { type LayoutImage, readLayout } from "../src/oci/layout.ts";
@@ -19,9 +8,11 @@ import type { ContainerConfig } from "../src/oci/manifest.ts";
 import { pushLayout } from "../src/oci/push.ts";
 import { RegistryClient } from "../src/oci/registry.ts";
 import { registryName } from "./config.ts";
+import { addBusybox, addFile, addProgram, addSkeleton } from "./image-root.ts";
 import { withLock } from "./lock.ts";
 import { pathExists } from "./netns.ts";
 import { cacheDir, clusterSource } from "./paths.ts";
+import { programs } from "./programs.ts";
 import { type Progress, silent } from "./progress.ts";
 import { ensureRootfs } from "./rootfs.ts";
 import { run } from "./run.ts";
@@ -31,12 +22,16 @@ import { run } from "./run.ts";
  * the libraries it is linked with, no more.
  */
 
-interface Recipe {
+export interface Recipe {
   /** The image's tag. Nodes keep what they have pulled: a changed recipe needs a new one. */
   tag: string;
   config: ContainerConfig;
-  /** Fills the image's root, an empty directory. */
-  build(root: string, rootfs: string): Promise<void>;
+  /** The Debian tree that it is cut from; default the nodes' own. */
+  tree?(options: ImageOptions): Promise<string>;
+  /** Files that it is made from, beside those that every image is. */
+  sources?: readonly string[];
+  /** Fills the image's root, in which there is only what every image has. */
+  build(root: string, tree: string): Promise<void>;
 }
 
 const path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
@@ -86,6 +81,7 @@ const recipes = {
       await addFile(root, rootfs, "/etc/ssl/certs/ca-certificates.crt");
     },
   },
+  ...programs,
 } satisfies Record<string, Recipe>;
 
 export type ImageName = keyof typeof recipes;
@@ -118,16 +114,14 @@ export async function ensureImage(name: ImageName, options: ImageOptions = {}): 
 }
 
 /** The one layer of an image; it and what it was made from are all there is to an image's identity. */
-async function ensureLayer(
-  name: ImageName,
-  { progress = silent, signal }: ImageOptions,
-): Promise<{ layer: Layer; dir: string }> {
-  const rootfs = await ensureRootfs({ progress, signal });
-  const key = createHash("sha256")
-    .update(JSON.stringify([name, basename(rootfs), process.version]))
-    .update(await readFile(import.meta.filename))
-    .digest("hex");
-  const dir = cacheDir("images", `${name}-${key.slice(0, 16)}`);
+async function ensureLayer(name: ImageName, options: ImageOptions): Promise<{ layer: Layer; dir: string }> {
+  const { progress = silent, signal } = options;
+  const { build, tree = ensureRootfs, sources = [] }: Recipe = recipes[name];
+  const rootfs = await tree({ progress, signal });
+  const key = createHash("sha256").update(JSON.stringify([name, basename(rootfs), process.version]));
+  const code = ["images.ts", "image-root.ts"].map((file) => join(clusterSource, file));
+  for (const file of [...code, ...sources]) key.update(await readFile(file));
+  const dir = cacheDir("images", `${name}-${key.digest("hex").slice(0, 16)}`);
   const index = join(dir, "layer.json");
   await progress.task(`building image ${name}`, (detail) =>
     withLock(
@@ -139,7 +133,7 @@ async function ensureLayer(
           const root = join(work, "root");
           await mkdir(root);
           await addSkeleton(root);
-          await recipes[name].build(root, rootfs);
+          await build(root, rootfs);
           detail("packing");
           const layer = await writeLayer(root, join(work, "layer.tar"), { compression: "none", signal });
           await rm(root, { recursive: true });
@@ -247,55 +241,5 @@ async function push(
     );
   } finally {
     await client.close();
-  }
-}
-
-/** What programs expect of any root: a user data base, names without DNS first, a place for temporary files. */
-async function addSkeleton(root: string): Promise<void> {
-  const files = {
-    "etc/passwd":
-      "root:x:0:0:root:/root:/bin/sh\nkcr:x:65532:65532::/tmp:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
-    "etc/group": "root:x:0:\nkcr:x:65532:\nnogroup:x:65534:\n",
-    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-  };
-  for (const dir of ["etc", "bin", "root", "tmp", "usr/bin", "var", "dev", "proc", "sys", "run"]) {
-    await mkdir(join(root, dir), { recursive: true });
-  }
-  await chmod(join(root, "tmp"), 0o1777);
-  for (const [name, content] of Object.entries(files)) await writeFile(join(root, name), content);
-}
-
-/** busybox, and a link to it for each of its commands. */
-async function addBusybox(root: string, rootfs: string): Promise<void> {
-  await addFile(root, rootfs, "/usr/bin/busybox", "/bin/busybox");
-  const applets = (await run(["chroot", rootfs, "/usr/bin/busybox", "--list"])).trim().split("\n");
-  for (const applet of applets) {
-    if (applet !== "busybox") await symlink("busybox", join(root, "bin", applet));
-  }
-}
-
-/** Copies one file of the Debian tree. */
-async function addFile(root: string, rootfs: string, from: string, to = from): Promise<void> {
-  const target = join(root, to);
-  await mkdir(dirname(target), { recursive: true });
-  await copyFile(join(rootfs, from), target);
-}
-
-/** Copies a program from anywhere on the machine, with the libraries that the Debian tree has for it. */
-async function addProgram(root: string, rootfs: string, program: string, to: string): Promise<void> {
-  // In a mount namespace of its own, so that nothing of this is left behind.
-  const script = `mount --bind "$2" "$1/mnt" && exec chroot "$1" ldd "/mnt/$3"`;
-  const said = await run([
-    ...["unshare", "--mount", "sh", "-c", script, "sh"],
-    ...[rootfs, dirname(program), basename(program)],
-  ]);
-  if (said.includes("not found")) throw new Error(`libraries of ${program} are missing:\n${said}`);
-  const target = join(root, to);
-  await mkdir(dirname(target), { recursive: true });
-  await copyFile(program, target);
-  await chmod(target, 0o755);
-  for (const line of said.split("\n")) {
-    const library = /(?:=> )?(\/\S+) \(0x/.exec(line)?.[1];
-    if (library !== undefined) await addFile(root, rootfs, library);
   }
 }
