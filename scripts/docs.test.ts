@@ -129,19 +129,19 @@ describe("examples", () => {
 it("the settings table names every setting with its default, and no other", () => {
   const rows = matchesOf(
     read("docs/guides/install.md"),
-    /^\| `((?:registry|kubelet|limits|restore)\.\w+)` \|/gm,
+    /^\| `(store|(?:registry|local|kubelet|limits|restore)\.\w+)` \|/gm,
   );
   const parsed = settings.parse({ registry: { push: "registry.example.com" } });
-  const shape = Object.entries(settings.shape).flatMap(([part, schema]) => {
-    const inner = "innerType" in schema.def ? (schema.def.innerType as z.ZodObject) : (schema as z.ZodObject);
-    return Object.keys(inner.shape).map((key) => [part, key] as const);
+  const shape = Object.entries(settings.shape).flatMap(([part, { def }]) => {
+    const inner = def.innerType as z.ZodType;
+    return inner instanceof z.ZodObject ? Object.keys(inner.shape).map((key) => [part, key]) : [[part]];
   });
-  expect(rows.sort()).toEqual(shape.map(([part, key]) => `${part}.${key}`).sort());
-  for (const [part, key] of shape) {
-    const value = (parsed as unknown as Record<string, Record<string, unknown>>)[part]?.[key];
-    if (value === undefined || key === "push") continue;
+  expect(rows.sort()).toEqual(shape.map((path) => path.join(".")).sort());
+  for (const path of shape) {
+    const value = path.reduce<unknown>((all, key) => (all as Record<string, unknown>)?.[key], parsed);
+    if (value === undefined || path.at(-1) === "push") continue;
     const shown = typeof value === "object" ? JSON.stringify(value) : String(value);
-    expect(read("docs/guides/install.md")).toContain(`| \`${part}.${key}\` | \`${shown}\` |`);
+    expect(read("docs/guides/install.md")).toContain(`| \`${path.join(".")}\` | \`${shown}\` |`);
   }
 });
 

@@ -101,6 +101,25 @@ export const ERRORS = {
       "The registry refused an image or its deletion, or a Checkpoint names a place outside its namespace's.",
     remedy: "The message carries what the registry said.",
   },
+  NoRegistry: {
+    means: "kcr's configuration names no registry: Checkpoints are kept on their nodes only.",
+    remedy: "For images, set registry.push in kcr's configuration, and store to registry or both.",
+  },
+  DiskFull: {
+    means: "The node's disk has no room for a copy of the checkpoint.",
+    remedy:
+      "Free space below local.directory of kcr's configuration, or lower local.perContainer or local.maxBytes. It is tried again.",
+  },
+  CopyCorrupt: {
+    means:
+      "The node's copy of the checkpoint is damaged or gone, and there is no other to make it anew from.",
+    remedy: "Take a new checkpoint; check the node's disk.",
+  },
+  CopyDropped: {
+    means: "The copy on the node made room for newer ones.",
+    remedy:
+      "To keep more, raise local.perContainer or local.maxBytes of kcr's configuration, or keep them in a registry too.",
+  },
   ImagePullFailed: {
     means: "The node cannot pull from the registry of checkpoints.",
     remedy:

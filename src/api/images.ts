@@ -1,5 +1,5 @@
 import type { Checkpoint } from "./checkpoint.ts";
-import { pullAddress, type Settings } from "./settings.ts";
+import { pullAddress, registryOf, type Settings } from "./settings.ts";
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 
@@ -12,6 +12,7 @@ export function imagePlace(
   settings: Settings,
 ): { repository: string; digest: string | undefined } | undefined {
   const { checkpointImage: repository, imageDigest } = checkpoint.status ?? {};
+  if (settings.registry === undefined) return undefined;
   const own = `${settings.registry.prefix}/${checkpoint.metadata.namespace}/checkpoint-`;
   if (repository === undefined || !repository.startsWith(own) || repository.includes("..")) return undefined;
   if (repository.indexOf("/", own.length) >= 0) return undefined;
@@ -24,7 +25,7 @@ export function imagePlace(
 /** What a container's image becomes to restore the Checkpoint: by digest, at the address that nodes use now. */
 export function restoreImage(checkpoint: Checkpoint, settings: Settings): string | undefined {
   const place = imagePlace(checkpoint, settings);
-  return place?.digest && `${pullAddress(settings)}/${place.repository}@${place.digest}`;
+  return place?.digest && `${pullAddress(registryOf(settings))}/${place.repository}@${place.digest}`;
 }
 
 /** The Checkpoint whose image a container has, at whatever address; "unknown" for one of ours that is gone. */
@@ -35,7 +36,9 @@ export function checkpointOfImage(
   settings: Settings,
 ): Checkpoint | "unknown" | undefined {
   const [name, digest] = image.split("@");
-  if (digest === undefined || !name?.includes(`/${settings.registry.prefix}/${namespace}/checkpoint-`)) {
+  const { registry } = settings;
+  if (registry === undefined || digest === undefined) return undefined;
+  if (!name?.includes(`/${registry.prefix}/${namespace}/checkpoint-`)) {
     return undefined;
   }
   const found = all.find((c) => {

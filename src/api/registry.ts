@@ -3,16 +3,17 @@ import { CredentialsError, credentialsFor } from "../oci/credentials.ts";
 import { RegistryError, type RegistryErrorCode } from "../oci/errors.ts";
 import { RegistryClient } from "../oci/registry.ts";
 import { type ErrorCode, KcrError } from "./errors.ts";
-import type { Settings } from "./settings.ts";
+import { registryOf, type Settings } from "./settings.ts";
 
 /**
  * A client of the registry that checkpoints are pushed to, with CA and credentials as they are on disk now: a
  * Secret may change while a program runs.
  *
- * Errors: KcrError RegistryUntrusted or RegistryUnauthorized where a file that the settings name is of no use.
+ * Errors: KcrError RegistryUntrusted or RegistryUnauthorized where a file that the settings name is of no use,
+ * NoRegistry where they name no registry.
  */
-export async function openRegistry({ registry }: Settings, userAgent: string): Promise<RegistryClient> {
-  const { push, plainHttp, caFile, credentialsFile } = registry;
+export async function openRegistry(settings: Settings, userAgent: string): Promise<RegistryClient> {
+  const { push, plainHttp, caFile, credentialsFile } = registryOf(settings);
   const ca = caFile && (await readOr("RegistryUntrusted", caFile));
   const dockerConfig = credentialsFile && (await readOr("RegistryUnauthorized", credentialsFile));
   return new RegistryClient({

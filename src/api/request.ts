@@ -28,7 +28,11 @@ export type RequestPhase = z.infer<typeof requestPhase>;
 export const captureSource = z.object({
   lineage,
   defaultContainer: labelName.describe("The pod's default container, which names leave out."),
-  repository: z.string().max(512).describe("Repository path of the image to be."),
+  repository: z
+    .string()
+    .max(512)
+    .optional()
+    .describe("Repository path of the image to be, if there is to be one."),
   baseImage: z.string().max(1024).optional(),
   baseImageDigest: z.string().max(1024).optional(),
   specHash: z.string().max(128).optional(),

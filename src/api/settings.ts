@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { parse } from "yaml";
 import { z } from "zod";
+import { KcrError } from "./errors.ts";
 
 const address = z
   .string()
@@ -8,27 +9,48 @@ const address = z
   .max(253)
   .regex(/^[a-zA-Z0-9.-]+(:[0-9]{1,5})?$|^\[[0-9a-fA-F:]+\](:[0-9]{1,5})?$/, "host[:port], without a scheme");
 
-/** kcr's configuration: one YAML file (a ConfigMap) read by operator and agent alike. */
-export const settings = z.strictObject({
-  registry: z.strictObject({
-    /** Where pods (the agent, the operator) reach the registry. */
-    push: address,
-    /** Where the nodes' runtime reaches it; what a pod's image becomes. Default: the same. */
-    pull: address.optional(),
-    prefix: z
-      .string()
-      .max(100)
-      .regex(/^[a-z0-9]+([._-][a-z0-9]+)*(\/[a-z0-9]+([._-][a-z0-9]+)*)*$/)
-      .default("kcr"),
-    /** Pull secrets of kcr's own namespace, where the nodes cannot pull without. */
-    pullSecrets: z.array(z.string().min(1).max(253)).max(8).default([]),
-    /** TLS unless this says otherwise. */
-    plainHttp: z.boolean().default(false),
-    /** PEM file with the CA of the registry. */
-    caFile: z.string().optional(),
-    /** File with a dockerconfigjson. */
-    credentialsFile: z.string().optional(),
-  }),
+const registry = z.strictObject({
+  /** Where pods (the agent, the operator) reach the registry. */
+  push: address,
+  /** Where the nodes' runtime reaches it; what a pod's image becomes. Default: the same. */
+  pull: address.optional(),
+  prefix: z
+    .string()
+    .max(100)
+    .regex(/^[a-z0-9]+([._-][a-z0-9]+)*(\/[a-z0-9]+([._-][a-z0-9]+)*)*$/)
+    .default("kcr"),
+  /** Pull secrets of kcr's own namespace, where the nodes cannot pull without. */
+  pullSecrets: z.array(z.string().min(1).max(253)).max(8).default([]),
+  /** TLS unless this says otherwise. */
+  plainHttp: z.boolean().default(false),
+  /** PEM file with the CA of the registry. */
+  caFile: z.string().optional(),
+  /** File with a dockerconfigjson. */
+  credentialsFile: z.string().optional(),
+});
+export type RegistrySettings = z.infer<typeof registry>;
+
+const shape = z.strictObject({
+  /**
+   * Where Checkpoints are kept. `node`: on the node they were taken on, and nothing is pushed. `registry`: one is
+   * good once its image is pushed, and nodes hold only what their own handler restores from. `both`: the same, and
+   * it is good as soon as there is a copy in either place.
+   */
+  store: z.enum(["node", "registry", "both"]).default("both"),
+  /** Needed unless Checkpoints are kept on nodes only. */
+  registry: registry.optional(),
+  local: z
+    .strictObject({
+      /** kcr's directory on each node: a disk, no tmpfs. */
+      directory: z.string().regex(/^\//, "an absolute path").default("/var/lib/kcr"),
+      /** Of each container so many of the newest Checkpoints have a copy on its node. */
+      perContainer: z.int().min(1).max(64).default(3),
+      /** Bytes of all copies of a node together; no limit unless said. */
+      maxBytes: z.int().min(1).optional(),
+      /** How often all copies are read and compared with what they should be. */
+      scrubHours: z.int().min(1).max(8760).default(24),
+    })
+    .prefault({}),
   kubelet: z
     .strictObject({
       port: z.int().min(1).max(65535).default(10250),
@@ -54,6 +76,12 @@ export const settings = z.strictObject({
     })
     .prefault({}),
 });
+
+/** kcr's configuration: one YAML file (a ConfigMap) read by operator and agent alike. */
+export const settings = shape.refine(({ store, registry }) => store === "node" || registry !== undefined, {
+  path: ["registry"],
+  message: "needed unless store is node",
+});
 export type Settings = z.infer<typeof settings>;
 
 /** Errors: names the file and every field that is wrong. */
@@ -63,4 +91,16 @@ export function readSettings(path: string): Settings {
   return parsed.data;
 }
 
-export const pullAddress = (s: Settings): string => s.registry.pull ?? s.registry.push;
+/** Errors: KcrError NoRegistry where the settings name none. */
+export function registryOf({ registry }: Settings): RegistrySettings {
+  if (registry === undefined) {
+    throw new KcrError("NoRegistry", "kcr's configuration names no registry of checkpoints");
+  }
+  return registry;
+}
+
+/** The registry's address for the nodes' runtime. */
+export const pullAddress = ({ push, pull }: RegistrySettings): string => pull ?? push;
+
+/** Whether Checkpoints become images in the registry. */
+export const isPushed = ({ store }: Settings): boolean => store !== "node";

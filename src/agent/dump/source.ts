@@ -3,8 +3,9 @@ import { repositoryName } from "../../api/names.ts";
 import { defaultContainer, handlerOf, runtimeID } from "../../api/pod.ts";
 import { readRecords } from "../../api/records.ts";
 import type { CaptureSource } from "../../api/request.ts";
-import { pullAddress, type Settings } from "../../api/settings.ts";
+import { isPushed, pullAddress, registryOf, type Settings } from "../../api/settings.ts";
 import { specHash } from "../../api/spec-hash.ts";
+import type { Pod } from "../../kube/resources.ts";
 import { workloadName } from "../workload.ts";
 import type { Dumpable } from "./decide.ts";
 
@@ -19,8 +20,6 @@ export function sourceOf(
 ): CaptureSource {
   const record = readRecords(pod)[container.name];
   const baseImage = record?.originalImage ?? container.image ?? status.image;
-  const { push, prefix } = settings.registry;
-  const pull = pullAddress(settings);
   return {
     lineage: {
       podUID: pod.metadata.uid ?? "",
@@ -30,13 +29,7 @@ export function sourceOf(
       parentOrigin: record?.parentOrigin,
     },
     defaultContainer: defaultContainer(pod) ?? container.name,
-    repository: repositoryName(
-      push.length > pull.length ? push : pull,
-      prefix,
-      pod.metadata.namespace ?? "",
-      workloadName(pod),
-      container.name,
-    ),
+    repository: repositoryOf(pod, container.name, settings),
     baseImage,
     baseImageDigest:
       record?.parent === undefined ? status.imageID || undefined : parent?.status?.baseImageDigest,
@@ -44,4 +37,19 @@ export function sourceOf(
     restoredFrom: container.image === parent?.status?.runtimeImage ? container.image : undefined,
     handler: handlerOf(pod),
   };
+}
+
+/** Repository path of the container's images; undefined where nothing is pushed. */
+function repositoryOf(pod: Pod, container: string, settings: Settings): string | undefined {
+  if (!isPushed(settings)) return undefined;
+  const registry = registryOf(settings);
+  const { push, prefix } = registry;
+  const pull = pullAddress(registry);
+  return repositoryName(
+    push.length > pull.length ? push : pull,
+    prefix,
+    pod.metadata.namespace ?? "",
+    workloadName(pod),
+    container,
+  );
 }

@@ -13,7 +13,7 @@ import { checkpoints } from "../../api/kinds.ts";
 import { LABEL_POD } from "../../api/labels.ts";
 import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
-import { pullAddress } from "../../api/settings.ts";
+import { pullAddress, registryOf } from "../../api/settings.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isConflict } from "../../kube/errors.ts";
 import type { ObjectName } from "../../kube/resources.ts";
@@ -154,7 +154,7 @@ export function imageReconciler(
       layerDigest: isDigest(known) ? known : undefined,
       signal,
     });
-    const runtimeImage = `${pullAddress(settings)}/${repository}@${image.digest}`;
+    const runtimeImage = `${pullAddress(registryOf(settings))}/${repository}@${image.digest}`;
     const time = now();
     const pushed = { type: IMAGE_PUSHED, status: "True", reason: "Pushed", message: runtimeImage } as const;
     return {

@@ -70,6 +70,8 @@ export function checkpointController(context: Context): Controller {
 
   const deleteImage = async (checkpoint: Checkpoint, signal: AbortSignal): Promise<void> => {
     if (checkpoint.status?.checkpointImage === undefined) return;
+    // Whoever takes the registry out of the settings has given up what is in it.
+    if (settings.registry === undefined) return;
     const place = imagePlace(checkpoint, settings);
     if (place === undefined) {
       const { checkpointImage } = checkpoint.status;

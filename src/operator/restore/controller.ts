@@ -125,6 +125,9 @@ export function restoreController(context: Context): Controller {
     const node = pod.spec?.nodeName ?? "";
     const obstacle = strategyObstacle(strategy, caches.nodes.get(undefined, node));
     if (obstacle !== undefined) return obstacle;
+    if (settings.registry === undefined) {
+      return new KcrError("NoRegistry", "strategy Image needs checkpoint images in a registry");
+    }
     if (settings.registry.pullSecrets.length > 0 && !pod.spec?.imagePullSecrets?.length) {
       return new KcrError("ImagePullFailed", "the registry needs pull secrets and the pod names none");
     }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { KcrError } from "../../api/errors.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
-import { pullAddress } from "../../api/settings.ts";
+import { pullAddress, registryOf } from "../../api/settings.ts";
 import { isAlreadyExists } from "../../kube/errors.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { delay } from "../../kube/signals.ts";
@@ -123,9 +123,11 @@ export class PullProbe {
       caches.nodes.get(undefined, node)?.status?.nodeInfo?.architecture ?? goArchitecture();
     let image = this.#images.get(architecture);
     if (image === undefined) {
-      const repository = `${settings.registry.prefix}/kcr-pull-probe`;
+      const { registry } = settings;
+      if (registry === undefined) return new KcrError("NoRegistry", "there are no checkpoint images");
+      const repository = `${registry.prefix}/kcr-pull-probe`;
       image = this.#pushImage(repository, architecture).then(
-        ({ digest }) => `${pullAddress(settings)}/${repository}@${digest}`,
+        ({ digest }) => `${pullAddress(registry)}/${repository}@${digest}`,
       );
       this.#images.set(architecture, image);
     }
@@ -158,7 +160,7 @@ export class PullProbe {
         enableServiceLinks: false,
         terminationGracePeriodSeconds: 0,
         tolerations: [{ operator: "Exists" }],
-        imagePullSecrets: this.#context.settings.registry.pullSecrets.map((name) => ({ name })),
+        imagePullSecrets: registryOf(this.#context.settings).pullSecrets.map((name) => ({ name })),
         containers: [
           {
             name: "probe",
