@@ -149,6 +149,30 @@ export const ERRORS = {
     means: "The container crashed again at once after each restore from this checkpoint.",
     remedy: "Nothing: an older one is tried. Look at the container's log for the cause.",
   },
+  CheckpointNotFound: {
+    means: "The CheckpointRestore names a Checkpoint that its namespace does not have.",
+    remedy: "Name one of `kubectl get ckpt`.",
+  },
+  CheckpointNotGood: {
+    means: "The Checkpoint that is asked for is not Restorable, or is being deleted.",
+    remedy: "Name one whose RESTORABLE is True; its conditions say what is wrong with this one.",
+  },
+  ImageDiffers: {
+    means: "The container runs another image than the one that the Checkpoint was taken of.",
+    remedy: "Nothing: memory fits only the very program it is of. Restore it into a container of that image.",
+  },
+  SpecChanged: {
+    means:
+      "The process was given something else (command, environment, mounts) when the Checkpoint was taken.",
+    remedy:
+      "Restore it into a pod that gives the same, or set restore.onSpecChange: Restore in the schedule.",
+  },
+  SaveFailed: {
+    means:
+      "What the container was before a restore that a person asked for could not be saved, so it was left alone.",
+    remedy:
+      "Look at the CheckpointRequest that the message names; discardCurrent: true restores without saving.",
+  },
   RestoreFailed: {
     means: "No checkpoint of the container could be restored.",
     remedy: "The container runs its original image again; see the Events of its pod.",
