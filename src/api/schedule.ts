@@ -12,7 +12,7 @@ export const restorePolicy = z.object({
     .enum(["Auto", "Runtime", "Image"])
     .default("Auto")
     .describe(
-      "Image gives the pod a checkpoint image, and Auto means Image. Runtime, a runtime handler, is not there yet.",
+      "Runtime: the runtime handler kcr restores where the container restarts, in pods of RuntimeClass kcr. Image: the pod is given a checkpoint image. Auto: Runtime in pods of that class, else Image where the node can.",
     ),
   fallback: z
     .enum(["FreshStart", "Fail"])
