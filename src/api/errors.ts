@@ -177,6 +177,25 @@ export const ERRORS = {
     means: "No checkpoint of the container could be restored.",
     remedy: "The container runs its original image again; see the Events of its pod.",
   },
+  RuntimeUnsupported: {
+    means: "The node's container runtime cannot have kcr's handler: nothing was changed on it.",
+    remedy:
+      "Use containerd 2.0 or newer with runc, or CRI-O; pods of the node are restored by strategy Image.",
+  },
+  RuntimeConfigUnclear: {
+    means: "The configuration of the node's container runtime is not what the installer understands.",
+    remedy: "Nothing was changed on the node. Do by hand what the message says, and the installer goes on.",
+  },
+  RuntimeRestartUnclear: {
+    means: "The installer does not know how the node's container runtime is restarted.",
+    remedy:
+      "Restart it by hand, or set installer.restart: signal where something starts it again when it ends.",
+  },
+  HandlerMissing: {
+    means: "The container runtime was restarted, and the node is not Ready or does not show the handler kcr.",
+    remedy:
+      "Look at the runtime's log on the node. The installer waits, and touches no other node meanwhile.",
+  },
   Internal: {
     means: "Something kcr did not expect.",
     remedy: "Report it with the log of the operator or agent.",

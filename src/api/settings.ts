@@ -75,6 +75,30 @@ const shape = z.strictObject({
       stableSeconds: z.int().min(1).max(3600).default(30),
     })
     .prefault({}),
+  installer: z
+    .strictObject({
+      /**
+       * How a node's container runtime is restarted: through systemd; by SIGTERM, where something starts it again;
+       * `auto`: through systemd where it is a unit of it, else not at all.
+       */
+      restart: z.enum(["auto", "systemd", "signal"]).default("auto"),
+    })
+    .prefault({}),
+  runtime: z
+    .strictObject({
+      /** How long a pod that is to take over a state waits for its plan; the kubelet waits 120 s in all. */
+      waitSeconds: z.int().min(1).max(110).default(60),
+      /** A restore that would take longer is not begun. */
+      restoreSeconds: z.int().min(1).max(110).default(100),
+      /** How fast a node reads checkpoints, for that estimate. */
+      readMBPerSecond: z.int().min(1).max(100_000).default(200),
+      /** Writable emptyDir volumes with more in them are not captured. */
+      volumesMaxBytes: z
+        .int()
+        .min(0)
+        .default(1024 ** 3),
+    })
+    .prefault({}),
 });
 
 /** kcr's configuration: one YAML file (a ConfigMap) read by operator and agent alike. */
