@@ -45,6 +45,8 @@ export interface Plan {
   stableSeconds: number;
   /** Names of environment variables taken from the pod's own fields: they may differ. */
   perPodEnv: string[];
+  /** Names of the pod's emptyDirs that other containers of it mount too: they are never put back. */
+  sharedVolumes?: string[];
   /** Good ones, in the order in which they are tried. */
   candidates: Candidate[];
   /** At the next `create`, whatever ended the last run: this one, once. */
@@ -88,7 +90,7 @@ function isCandidate(value: unknown): value is Candidate {
 
 function isPlan(value: unknown): value is Plan {
   if (!isObject(value) || value["version"] !== PLAN_VERSION) return false;
-  const { armed, candidates, perPodEnv } = value;
+  const { armed, candidates, perPodEnv, sharedVolumes = [] } = value;
   return (
     isPodUID(value["podUID"]) &&
     isText(value["namespace"]) &&
@@ -104,6 +106,8 @@ function isPlan(value: unknown): value is Plan {
     Array.isArray(perPodEnv) &&
     perPodEnv.length <= 4096 &&
     perPodEnv.every(isText) &&
+    Array.isArray(sharedVolumes) &&
+    sharedVolumes.every(isText) &&
     Array.isArray(candidates) &&
     candidates.length <= 64 &&
     candidates.every(isCandidate) &&

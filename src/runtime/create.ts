@@ -1,0 +1,188 @@
+import { appendFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isContainerID, isContainerName, isPodUID, Layout } from "../store/layout.ts";
+import { type Failure, NOTE_VERSION, type Note, type NoteHead } from "../store/notes.ts";
+import type { Plan } from "../store/plan.ts";
+import { type Call, globalValue } from "./args.ts";
+import { attempt, type Creation, settle } from "./attempt.ts";
+import type { Conf } from "./conf.ts";
+import { afterRestore, decideCreate } from "./decide.ts";
+import { endOf } from "./exit.ts";
+import { Notebook } from "./notebook.ts";
+import { readSpec, type Spec } from "./parts/spec.ts";
+import { undo } from "./undo.ts";
+
+/** What becomes of the call: the container runs; the real `create` shall be run; it shall fail. */
+export type Outcome = "restored" | "create" | "refused";
+
+/** On a pod: the state that its containers take over; they wait for their plan. */
+const STAMP = "kcr.io/restore-from";
+const POLL_MS = 100;
+
+/** A `create` of a container that has a plan, or waits for one. */
+export async function create(conf: Conf, call: Call): Promise<Outcome> {
+  const began = Date.now();
+  const [id] = call.words;
+  const bundle = resolve(call.flags.get("bundle") ?? ".");
+  const spec = readSpec(resolve(bundle, "config.json"));
+  const who = identityOf(spec);
+  if (!isContainerID(id) || who === undefined) return "create";
+  const layout = new Layout(conf.state);
+  const notebook = new Notebook(layout, who);
+  const last = notebook.last();
+  const isAwaited = spec.annotations[STAMP] !== undefined && last === undefined;
+  const plan = isAwaited ? await planOf(notebook, conf.waitSeconds * 1000) : notebook.plan();
+  const head = (cause: string): NoteHead => ({
+    version: NOTE_VERSION,
+    ...who,
+    containerID: id,
+    time: new Date().toISOString(),
+    cause,
+  });
+  if (plan === undefined) {
+    if (isAwaited) {
+      const message = `no plan came within ${conf.waitSeconds} s`;
+      notebook.note({
+        ...head("a new pod"),
+        type: "fresh",
+        reason: "PlanMissing",
+        message,
+        lost: true,
+        failed: [],
+      });
+    }
+    return "create";
+  }
+  const decision = decideCreate({
+    plan,
+    last,
+    end: last && endOf(conf, last.id),
+    killed: notebook.killed(),
+    state: notebook.state(),
+    sandbox: who.sandbox,
+    nowMs: began,
+  });
+  if (decision.type === "fresh") {
+    const { reason, message, lost, failed, cause } = decision;
+    return giveUp({ plan, notebook, call }, { ...head(cause), reason, message, lost, failed });
+  }
+
+  const creation: Creation = { conf, layout, call, plan, id, bundle, spec };
+  const failed: Failure[] = [...decision.failed];
+  const deadline = began + conf.restoreSeconds * 1000;
+  for (const candidate of decision.candidates) {
+    if (Date.now() > deadline) break;
+    const isArmed = decision.armed !== undefined && candidate === decision.candidates[0];
+    const attempted = Date.now();
+    // Written before: a run that was restored is never taken for a fresh one, whatever is killed when.
+    const state = afterRestore(decision.state, { id, last, candidate });
+    notebook.writeState(state);
+    const failure = await attempt(creation, candidate);
+    if (failure === undefined) {
+      settle(creation);
+      notebook.writeLast({ id, sandbox: who.sandbox, createdMs: attempted });
+      notebook.note({
+        ...head(decision.cause),
+        type: "restored",
+        checkpoint: candidate.checkpoint,
+        checkpointUID: candidate.uid,
+        ageMs: Math.max(0, began - Date.parse(candidate.takenTime)),
+        tookMs: Date.now() - began,
+        ...(isArmed || decision.armed !== undefined ? { armed: decision.armed } : {}),
+        failed,
+      });
+      return "restored";
+    }
+    failed.push(failure);
+    if (failure.corrupt) notebook.markCorrupt(candidate.copy, failure.message);
+  }
+  // What follows is no restored run: nothing of the attempts may be taken for its origin.
+  notebook.forget(id);
+  const lastFailure = failed.at(-1);
+  return giveUp(
+    { plan, notebook, call },
+    {
+      ...head(decision.cause),
+      reason: lastFailure?.code ?? "NoCandidate",
+      message: lastFailure?.message ?? "no checkpoint was left to try",
+      lost: true,
+      armed: decision.armed,
+      failed,
+    },
+  );
+}
+
+/** After a `create` of ours that broke off: as if it had never begun. Errors: what cannot be made good. */
+export async function clean(conf: Conf, call: Call): Promise<void> {
+  const id = call.words[0] ?? "";
+  const layout = new Layout(conf.state);
+  const spec = readSpec(resolve(call.flags.get("bundle") ?? ".", "config.json"));
+  const who = identityOf(spec);
+  if (!isContainerID(id) || who === undefined) return;
+  new Notebook(layout, who).forget(id);
+  await undo({ conf, layout, call, id });
+}
+
+type Given = NoteHead & {
+  reason: string;
+  message: string;
+  lost: boolean;
+  armed?: string;
+  failed: Failure[];
+};
+
+/** Nothing is restored: the original image, or nothing where the workload's owner wanted it so. */
+function giveUp(
+  { plan, notebook, call }: { plan: Plan; notebook: Notebook; call: Call },
+  given: Given,
+): Outcome {
+  const { lost, ...rest } = given;
+  if (plan.fallback === "Fail" && lost) {
+    notebook.note({ ...rest, type: "refused" } satisfies Note);
+    refuse(call, `kcr: ${given.reason}: ${given.message}`);
+    return "refused";
+  }
+  notebook.note({ ...given, type: "fresh" });
+  return "create";
+}
+
+/** Says why in the log that the caller reads: logrus's JSON, as the real runtime writes it. */
+function refuse(call: Call, msg: string): void {
+  const log = globalValue(call, "log");
+  if (log === undefined) return;
+  appendFileSync(log, `${JSON.stringify({ level: "error", msg, time: new Date().toISOString() })}\n`);
+}
+
+/** Waits for a plan that is still being made. */
+async function planOf(notebook: Notebook, waitMs: number): Promise<Plan | undefined> {
+  const deadline = Date.now() + waitMs;
+  for (;;) {
+    const plan = notebook.plan();
+    if (plan !== undefined || Date.now() >= deadline) return plan;
+    await sleep(POLL_MS);
+  }
+}
+
+interface Identity {
+  podUID: string;
+  namespace: string;
+  pod: string;
+  container: string;
+  sandbox: string;
+}
+
+/** Whose container it is: containerd's annotations, else CRI-O's. */
+export function identityOf({ annotations }: Spec): Identity | undefined {
+  const one = (...keys: string[]): string => keys.map((key) => annotations[key]).find(Boolean) ?? "";
+  const podUID = one("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid");
+  const container = one("io.kubernetes.cri.container-name", "io.kubernetes.container.name");
+  if (!isPodUID(podUID) || !isContainerName(container)) return undefined;
+  return {
+    podUID,
+    container,
+    namespace: one("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
+    pod: one("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
+    sandbox: one("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"),
+  };
+}

@@ -1,0 +1,33 @@
+import { parseCall } from "./args.ts";
+import { checkpoint } from "./checkpoint.ts";
+import { readConf } from "./conf.ts";
+import { clean, create } from "./create.ts";
+
+/**
+ * The part of kcr-runtime that is more than passing on, called by kcr-runtime.c:
+ * `runtime.mjs <its directory> create|clean|checkpoint -- <arguments of the call>`.
+ */
+
+/** How kcr-runtime.c is told what to do: keep in step with it. */
+const EXIT = { restored: 0, create: 100, refused: 101 } as const;
+
+async function main([home = "", phase, , ...argv]: string[]): Promise<number> {
+  const conf = readConf(home);
+  const call = parseCall(argv);
+  if (call === undefined) return EXIT.create;
+  switch (phase) {
+    case "create":
+      return EXIT[await create(conf, call)];
+    case "clean":
+      await clean(conf, call);
+      return EXIT.create;
+    case "checkpoint":
+      await checkpoint(conf, call);
+      return 0;
+    default:
+      return EXIT.create;
+  }
+}
+
+// An exit with another code says that it broke: whoever called cleans up and runs the real runtime.
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,106 @@
+import { mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { CORRUPT_MARK } from "../store/copy.ts";
+import type { ContainerKey, Layout } from "../store/layout.ts";
+import type { Note } from "../store/notes.ts";
+import { type Plan, parsePlan } from "../store/plan.ts";
+import {
+  formatLast,
+  KILLED,
+  LAST,
+  type LastRun,
+  parseLast,
+  parseState,
+  type RunState,
+  STATE,
+} from "../store/runs.ts";
+
+/** Notes that nobody collects do not pile up. */
+const MAX_NOTES = 32;
+
+/** What the handler reads and writes about one container, in kcr's directory. */
+export class Notebook {
+  readonly #layout: Layout;
+  readonly #key: ContainerKey;
+
+  constructor(layout: Layout, key: ContainerKey) {
+    this.#layout = layout;
+    this.#key = key;
+  }
+
+  get planPath(): string {
+    return this.#layout.plan(this.#key);
+  }
+
+  /** The plan, if there is one of this container that can be read. */
+  plan(): Plan | undefined {
+    const plan = parse(this.planPath, parsePlan);
+    const { podUID, container } = this.#key;
+    return plan?.podUID === podUID && plan.container === container ? plan : undefined;
+  }
+
+  last(): LastRun | undefined {
+    return parse(this.#path(LAST), parseLast);
+  }
+
+  killed(): string | undefined {
+    return parse(this.#path(KILLED), (text) => text.trim());
+  }
+
+  state(): RunState | undefined {
+    return parse(this.#path(STATE), parseState);
+  }
+
+  writeLast(last: LastRun): void {
+    replace(this.#path(LAST), formatLast(last));
+  }
+
+  writeState(state: RunState): void {
+    replace(this.#path(STATE), JSON.stringify(state));
+  }
+
+  /** A run that was to be restored was not: it is no part of the chain. */
+  forget(id: string): void {
+    const state = this.state();
+    if (state?.chain.at(-1) !== id) return;
+    const { restoredFrom: _, ...rest } = state;
+    this.writeState({ ...rest, chain: [] });
+  }
+
+  /** Leaves a note for the agent. */
+  note(note: Note): void {
+    const directory = this.#layout.notes(this.#key);
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const names = readdirSync(directory).sort();
+    for (const name of names.slice(0, Math.max(0, names.length - MAX_NOTES + 1)))
+      unlinkSync(join(directory, name));
+    replace(join(directory, `${Date.parse(note.time)}-${note.containerID}.json`), JSON.stringify(note));
+  }
+
+  /** Says of a copy that it is damaged: it is not used any more, and made anew. */
+  markCorrupt(copy: string, why: string): void {
+    replace(join(this.#layout.copy(copy), CORRUPT_MARK), why);
+  }
+
+  #path(name: string): string {
+    return join(this.#layout.run(this.#key), name);
+  }
+}
+
+function parse<T>(path: string, parser: (text: string) => T | undefined): T | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+  return parser(text);
+}
+
+/** Writes a file so that it is there whole or as it was. */
+function replace(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const half = `${path}.${process.pid}`;
+  writeFileSync(half, text, { mode: 0o600, flush: true });
+  renameSync(half, path);
+}
