@@ -83,6 +83,7 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
       client,
       settings: settings.parse({
         registry: { push, pull: "registry.example:5000", plainHttp: true },
+        local: { directory: join(directory, "kcr") },
         kubelet: { checkpointDirectory: archives },
       }),
       kubelet: kubelet.options,

@@ -1,15 +1,19 @@
 import type { Checkpoint } from "../api/checkpoint.ts";
 import type { CheckpointRequest } from "../api/request.ts";
+import type { CheckpointRestore } from "../api/restore.ts";
+import type { CheckpointSchedule } from "../api/schedule.ts";
 import type { Settings } from "../api/settings.ts";
 import type { Cache } from "../kube/cache.ts";
 import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
 import type { Metrics } from "../kube/metrics.ts";
+import type { Pod } from "../kube/resources.ts";
+import type { Layout } from "../store/layout.ts";
 import type { Archives } from "./archives.ts";
 import type { KubeletOptions } from "./kubelet.ts";
 
-/** What both controllers of the agent are given. */
+/** What every controller of the agent is given. */
 export interface Context {
   /** Name of the node whose agent this is. */
   node: string;
@@ -17,6 +21,8 @@ export interface Context {
   settings: Settings;
   kubelet: KubeletOptions;
   archives: Archives;
+  /** kcr's directory on the node. */
+  layout: Layout;
   recorder: Pick<EventRecorder, "record">;
   log: Logger;
   metrics?: Metrics;
@@ -25,5 +31,14 @@ export interface Context {
     /** Requests stamped with this node, and Checkpoints whose archive was made on it. */
     requests: Cache<CheckpointRequest>;
     checkpoints: Cache<Checkpoint>;
+    /** The node's pods, what persons ask for their containers, and all schedules. */
+    pods: Cache<Pod>;
+    restores: Cache<CheckpointRestore>;
+    schedules: Cache<CheckpointSchedule>;
   };
 }
+
+/** Names of the caches' indexes. */
+export const BY_UID = "uid";
+export const BY_NAMESPACE = "namespace";
+export const BY_POD_UID = "pod-uid";
