@@ -28,14 +28,15 @@ export function restoreImage(checkpoint: Checkpoint, settings: Settings): string
   return place?.digest && `${pullAddress(registryOf(settings))}/${place.repository}@${place.digest}`;
 }
 
-/** The Checkpoint whose image a container has, at whatever address; "unknown" for one of ours that is gone. */
+/** The Checkpoint whose image a container has, at whatever address, with or without a tag; "unknown" for one of ours that is gone. */
 export function checkpointOfImage(
   image: string,
   namespace: string,
   all: readonly Checkpoint[],
   settings: Settings,
 ): Checkpoint | "unknown" | undefined {
-  const [name, digest] = image.split("@");
+  const [tagged, digest] = image.split("@");
+  const name = tagged?.replace(/:[^:/]*$/, "");
   const { registry } = settings;
   if (registry === undefined || digest === undefined) return undefined;
   if (!name?.includes(`/${registry.prefix}/${namespace}/checkpoint-`)) {

@@ -74,6 +74,28 @@ describe("the lineage of a run", () => {
     expect(lineageOf({ podUID: "other", container: "app", containerID: "c0" }, all)).toEqual([]);
   });
 
+  it("goes on in the pod that the state was taken over from, and not in others of that pod", () => {
+    const elsewhere = (c: Checkpoint): Checkpoint => {
+      c.status!.lineage!.podUID = "other";
+      return c;
+    };
+    const all = [taken("a1", 1, 0), taken("a2", 2, 0), taken("a3", 3, 0), taken("z", 4, 7)].map(elsewhere);
+    const run = { podUID: "pod", container: "app", containerID: "c8" };
+    const names = (more: object) => lineageOf({ ...run, ...more }, all).map((c) => c.metadata.name);
+    expect(names({ parent: "a2" })).toEqual(["a2", "a1"]);
+    expect(names({ containerID: "c0" })).toEqual([]);
+    all.push(taken("mine", 5, 8, "a2"));
+    expect(names({ parent: "a2" })).toEqual(["mine", "a2", "a1"]);
+    expect(names({ containerID: "c9", parent: "mine" })).toEqual(["mine", "a2", "a1"]);
+  });
+
+  it("does not come back to what was saved before a person went back, whatever crashes later", () => {
+    const all = [taken("old", 1, 0), taken("saved", 2, 0), taken("since", 4, 1, "old")];
+    expect(namesOf({ restartCount: 1, parent: "old" }, all)).toEqual(["since", "old"]);
+    expect(namesOf({ restartCount: 2, parent: "since" }, all)).toEqual(["since", "old"]);
+    expect(namesOf({ restartCount: 2, parent: "old" }, all)).toEqual(["old"]);
+  });
+
   it("ends where hostile records make a cycle", () => {
     const all = [taken("a", 1, 1, "b"), taken("b", 2, 2, "a")];
     expect(namesOf({ restartCount: 9, parent: "a" }, all)).toEqual(["a", "b"]);

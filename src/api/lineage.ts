@@ -18,7 +18,7 @@ const newestFirst = (a: Checkpoint, b: Checkpoint): number =>
  * The Checkpoints that `run` may be restored from, in the order in which an automatic restore tries them:
  * those made of the run itself, newest first; the one it was restored from; that one's ancestors. Ancestors
  * of a Checkpoint are the older ones of its own run, newest first, then what that run had been restored from,
- * and so on.
+ * and so on. `all` is of one namespace; a parent may be of another pod, where a person restored it into this one.
  *
  * Guarantees: a Checkpoint of another tree (a fresh start in between) is never among them, nor one newer than
  * a Checkpoint that a person went back to. A parent that was deleted does not cut off its ancestors. Cycles in
@@ -26,23 +26,25 @@ const newestFirst = (a: Checkpoint, b: Checkpoint): number =>
  * Caveats: good, poisoned and fitting are the caller's to judge.
  */
 export function lineageOf(run: Run, all: readonly Checkpoint[]): Checkpoint[] {
-  const mine = all.filter(
-    (c) => c.status?.lineage?.podUID === run.podUID && c.spec.containerName === run.container,
-  );
-  const byName = new Map(mine.map((c) => [c.metadata.name, c]));
+  const byName = new Map(all.map((c) => [c.metadata.name, c]));
   const ofRun = (containerID: string | undefined): Checkpoint[] =>
-    mine.filter((c) => containerID && c.status?.lineage?.containerID === containerID).sort(newestFirst);
+    all.filter((c) => containerID && c.status?.lineage?.containerID === containerID).sort(newestFirst);
+  const isLike = (a: Checkpoint, podUID: string | undefined, container: string): boolean =>
+    a.status?.lineage?.podUID === podUID && a.spec.containerName === container;
 
-  const order = new Set<Checkpoint>(ofRun(run.containerID));
+  const order = new Set(ofRun(run.containerID).filter((c) => isLike(c, run.podUID, run.container)));
   let { parent: name, parentOrigin: origin } = run;
   const walked = new Set<string>();
   while (name !== undefined && !walked.has(name)) {
     walked.add(name);
     const parent = byName.get(name);
+    const from = parent?.status?.lineage;
     const older =
       parent === undefined
         ? ofRun(origin?.containerID).filter((c) => takenAt(c) < Date.parse(origin?.takenTime ?? ""))
-        : ofRun(parent.status?.lineage?.containerID).filter((c) => newestFirst(c, parent) > 0);
+        : ofRun(from?.containerID).filter(
+            (c) => isLike(c, from?.podUID, parent.spec.containerName) && newestFirst(c, parent) > 0,
+          );
     if (parent !== undefined) order.add(parent);
     for (const c of older) order.add(c);
     // What the parent's run had been restored from; any Checkpoint of that run says the same.

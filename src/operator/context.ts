@@ -1,6 +1,7 @@
 import type { Checkpoint } from "../api/checkpoint.ts";
 import { DEFAULT_CONTAINER_ANNOTATION, RECORD_ANNOTATION } from "../api/labels.ts";
 import type { CheckpointRequest } from "../api/request.ts";
+import type { CheckpointRestore } from "../api/restore.ts";
 import type { CheckpointSchedule } from "../api/schedule.ts";
 import type { Settings } from "../api/settings.ts";
 import type { Cache } from "../kube/cache.ts";
@@ -24,6 +25,8 @@ export interface Context {
     schedules: Cache<CheckpointSchedule>;
     requests: Cache<CheckpointRequest>;
     checkpoints: Cache<Checkpoint>;
+    /** Its indexes hold those only that have not ended. */
+    restores: Cache<CheckpointRestore>;
     pods: Cache<Pod>;
     nodes: Cache<Node>;
   };

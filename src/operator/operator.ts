@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { checkpoints, isTerminal, requests, schedules } from "../api/kinds.ts";
+import { checkpoints, isTerminal, requests, restores, schedules } from "../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
 import type { Settings } from "../api/settings.ts";
 import { Cache } from "../kube/cache.ts";
@@ -75,6 +75,14 @@ export function createOperator(options: OperatorOptions): Operator {
           c.spec.checkpointScheduleRef === undefined
             ? []
             : [`${c.metadata.namespace}/${c.spec.checkpointScheduleRef.name}`],
+      },
+    }),
+    restores: new Cache({
+      ...common,
+      resource: restores,
+      indexes: {
+        [BY_NAMESPACE]: (r) => (isTerminal(r) ? [] : byNamespace(r)),
+        [BY_POD]: (r) => (isTerminal(r) ? [] : [`${r.metadata.namespace}/${r.spec.podReference.name}`]),
       },
     }),
     pods: new Cache({

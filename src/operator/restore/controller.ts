@@ -15,10 +15,10 @@ import { again, Controller, changesOf, done, type Outcome } from "../../kube/con
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
-import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
-import { decideRestore, type RestoreDecision } from "./decide.ts";
+import { BY_NAMESPACE, BY_POD, BY_POD_UID, BY_UID, type Context } from "../context.ts";
+import { decideRestore, type RestoreDecision, type RestoreInput } from "./decide.ts";
 import { PullProbe } from "./pull-probe.ts";
-import { strategyObstacle } from "./strategy.ts";
+import { imageObstacle } from "./strategy.ts";
 
 /**
  * A container that failed gets the newest good Checkpoint of its lineage as its image (strategy Image).
@@ -40,7 +40,8 @@ export function restoreController(context: Context): Controller {
     if (handlerOf(pod) !== undefined) return done;
     const records = readRecords(pod);
     const protection = protectionOf(pod, caches.schedules.byIndex(BY_NAMESPACE, namespace ?? ""));
-    if (protection.size === 0 && Object.keys(records).length === 0) return done;
+    const asked = askedOf(pod);
+    if (protection.size === 0 && asked.size === 0 && Object.keys(records).length === 0) return done;
 
     // Asked ahead of need: a crash should not wait for the answer.
     if (protection.size > 0 && ownCheckpoints(pod).some(isGood)) {
@@ -52,8 +53,9 @@ export function restoreController(context: Context): Controller {
       const own = protection.get(container.name);
       const record = records[container.name];
       const status = statusOf(pod, container.name);
-      if (status === undefined || (own === undefined && record === undefined)) continue;
-      const decision = decide(pod, container.name, status, record, own);
+      const wish = asked.get(container.name);
+      if (status === undefined || (own === undefined && record === undefined && wish === undefined)) continue;
+      const decision = decide(pod, container.name, status, record, own, wish);
       const outcome = await act(pod, container.name, status, decision, own);
       // One write to the pod at a time: its change brings us here again, with what the write made of it.
       if (outcome === "written") return done;
@@ -68,15 +70,56 @@ export function restoreController(context: Context): Controller {
       .byIndex(BY_POD_UID, pod.metadata.uid ?? "")
       .filter((c) => c.metadata.namespace === pod.metadata.namespace);
 
+  /**
+   * The Checkpoints that the state of the pod's containers may have come from: its own, and those of the pods
+   * that it was taken over from.
+   */
+  const related = (pod: Pod, ...parents: (string | undefined)[]): Checkpoint[] => {
+    const { namespace, uid = "" } = pod.metadata;
+    const found: Checkpoint[] = [];
+    const podUIDs = new Set([uid]);
+    const follow = (names: (string | undefined)[]): void => {
+      for (const name of new Set(names)) {
+        const from = name && caches.checkpoints.get(namespace, name)?.status?.lineage?.podUID;
+        if (from) podUIDs.add(from);
+      }
+    };
+    follow(parents);
+    // Grows while it is walked.
+    for (const podUID of podUIDs) {
+      const own = caches.checkpoints
+        .byIndex(BY_POD_UID, podUID)
+        .filter((c) => c.metadata.namespace === namespace);
+      found.push(...own);
+      follow(own.map((c) => c.status?.lineage?.parent));
+    }
+    return found;
+  };
+
+  /** What people ask of the pod's containers now, by container. */
+  const askedOf = (pod: Pod): ReadonlyMap<string, NonNullable<RestoreInput["asked"]>> => {
+    const { namespace, name, uid } = pod.metadata;
+    const asked = new Map<string, NonNullable<RestoreInput["asked"]>>();
+    for (const { spec, status, metadata } of caches.restores.byIndex(BY_POD, `${namespace}/${name}`)) {
+      const { phase, strategy, podUID, containerName, containerID } = status ?? {};
+      if (phase !== "Restoring" || strategy !== "Image" || metadata.deletionTimestamp !== undefined) continue;
+      const checkpoint = caches.checkpoints.get(namespace, spec.checkpointName);
+      if (podUID !== uid || containerName === undefined || checkpoint === undefined) continue;
+      if (isGood(checkpoint)) asked.set(containerName, { checkpoint, replaces: containerID ?? "" });
+    }
+    return asked;
+  };
+
   const decide = (
     pod: Pod,
     container: string,
     status: ContainerStatus,
     record: ContainerRecord | undefined,
     protection: Protection | undefined,
+    asked: RestoreInput["asked"],
   ): RestoreDecision => {
     const spec = containersOf(pod).find((c) => c.name === container);
-    const all = ownCheckpoints(pod);
+    const all = related(pod, record?.parent, record?.restore?.checkpoint, asked?.checkpoint.metadata.name);
     const namespace = pod.metadata.namespace ?? "";
     const gather = (obstacle: () => KcrError | "unknown" | undefined) =>
       decideRestore(
@@ -87,6 +130,7 @@ export function restoreController(context: Context): Controller {
           status,
           record,
           wanted: protection !== undefined,
+          asked,
           maxAttempts: protection?.maxAttempts ?? 1,
           fallback: protection?.fallback ?? "FreshStart",
           stableMs: settings.restore.stableSeconds * 1000,
@@ -94,6 +138,7 @@ export function restoreController(context: Context): Controller {
           graceMs: (pod.spec?.terminationGracePeriodSeconds ?? 30) * 1000,
           caughtUp: (pod.status?.observedGeneration ?? Infinity) >= (pod.metadata.generation ?? 0),
           lineage: (run) => lineageOf({ ...run, container }, all),
+          named: (name) => caches.checkpoints.get(namespace, name),
           imageOf: (checkpoint) => restoreImage(checkpoint, settings),
           checkpointOf: (image) => checkpointOfImage(image, namespace, all, settings),
           obstacle,
@@ -101,37 +146,17 @@ export function restoreController(context: Context): Controller {
         now(),
       );
     // The obstacle costs a probe, so it is asked for only once a restore is known to be wanted.
-    let asked = false;
+    let needed = false;
     const first = gather(() => {
-      asked = true;
+      needed = true;
       return "unknown";
     });
-    if (!asked) return first;
-    const obstacle = obstacleOf(pod, spec?.imagePullPolicy, protection?.strategy ?? "Auto");
-    return gather(() => obstacle);
-  };
-
-  const obstacleOf = (
-    pod: Pod,
-    pullPolicy: string | undefined,
-    strategy: Protection["strategy"],
-  ): KcrError | "unknown" | undefined => {
-    if (pullPolicy === "Never") {
-      return new KcrError(
-        "ImagePullPolicyNever",
-        "imagePullPolicy is Never: no checkpoint image can be given to the container",
-      );
-    }
+    if (!needed) return first;
     const node = pod.spec?.nodeName ?? "";
-    const obstacle = strategyObstacle(strategy, caches.nodes.get(undefined, node));
-    if (obstacle !== undefined) return obstacle;
-    if (settings.registry === undefined) {
-      return new KcrError("NoRegistry", "strategy Image needs checkpoint images in a registry");
-    }
-    if (settings.registry.pullSecrets.length > 0 && !pod.spec?.imagePullSecrets?.length) {
-      return new KcrError("ImagePullFailed", "the registry needs pull secrets and the pod names none");
-    }
-    return probe.check(node);
+    const strategy = protection?.strategy ?? "Auto";
+    const known = imageObstacle(pod, container, strategy, caches.nodes.get(undefined, node), settings);
+    const obstacle = known ?? probe.check(node);
+    return gather(() => obstacle);
   };
 
   const act = async (
@@ -177,8 +202,9 @@ export function restoreController(context: Context): Controller {
       case "swap": {
         if (decision.poisoned !== undefined) await poison(decision.poisoned, decision.record.crashes);
         await writePod(pod, container, decision.record, decision.image);
-        const note =
-          decision.to === undefined
+        const note = decision.asked
+          ? `container ${container} goes back to Checkpoint ${decision.to?.metadata.name}, as a CheckpointRestore asks`
+          : decision.to === undefined
             ? `container ${container} goes back to its original image ${decision.image}${decision.why === undefined ? "" : `: ${decision.why.message}`}`
             : `container ${container} failed (${reasonOf(status)}) and restarts from Checkpoint ${decision.to.metadata.name}, ${ageOf(decision.to)} old`;
         const code = decision.to === undefined ? (decision.why?.code ?? "FreshStart") : "Restoring";
@@ -323,6 +349,9 @@ export function restoreController(context: Context): Controller {
           .filter(({ metadata }) => matches(schedule.spec.selector, metadata.labels))
           .map(({ metadata }) => ({ namespace, name: metadata.name }));
       }),
+      changesOf(caches.restores, ({ metadata, spec }) => [
+        { namespace: metadata.namespace, name: spec.podReference.name },
+      ]),
       changesOf(caches.checkpoints, (checkpoint) => {
         const uid = checkpoint.status?.lineage?.podUID;
         if (uid === undefined) return [];

@@ -5,7 +5,7 @@ import { KcrError } from "../../api/errors.ts";
 import { lineageOf } from "../../api/lineage.ts";
 import type { ContainerStatus } from "../../api/pod.ts";
 import { type ContainerRecord, containerRecord } from "../../api/records.ts";
-import { decideRestore, type RestoreInput } from "./decide.ts";
+import { decideRestore, type RestoreDecision, type RestoreInput } from "./decide.ts";
 
 const NOW = new Date("2026-01-01T01:00:00Z");
 const ago = (seconds: number): string => new Date(NOW.getTime() - seconds * 1000).toISOString();
@@ -101,6 +101,7 @@ const decide = (input: Partial<RestoreInput> & { status: ContainerStatus }, amon
       graceMs: 10_000,
       caughtUp: true,
       lineage: (run) => lineageOf({ ...run, container: "app" }, among),
+      named: (name) => among.find((c) => c.metadata.name === name),
       imageOf: (c) => imageOf(c.metadata.name),
       checkpointOf: (image) =>
         among.find((c) => imageOf(c.metadata.name) === image) ??
@@ -397,6 +398,107 @@ describe("a restored container that crashes again", () => {
   });
 });
 
+describe("a Checkpoint that a person asks for", () => {
+  const [a1, a2] = all as [Checkpoint, Checkpoint];
+  const asked = { checkpoint: a1, replaces: "c0" };
+  const ask = (more: Partial<RestoreInput> = {}, among = all) =>
+    decide({ asked, status: up(0, undefined, 600), ...more }, among);
+
+  it("becomes the image of a healthy container, which nobody need protect", () => {
+    for (const wanted of [true, false]) {
+      expect(ask({ wanted })).toMatchObject({
+        type: "swap",
+        image: imageOf("a1"),
+        to: { metadata: { name: "a1" } },
+        asked: true,
+        record: { originalImage: ORIGINAL, restore: { checkpoint: "a1", after: 0, replaces: "c0" } },
+      });
+    }
+  });
+  it("is restored although it is poisoned, of another pod and of an image by another name", () => {
+    const foreign = checkpoint("f", { minute: 1, run: 0, state: "poisoned", base: "registry/app@sha256:1" });
+    foreign.status!.lineage!.podUID = "other";
+    const decision = ask({ asked: { checkpoint: foreign, replaces: "c0" } }, [...all, foreign]);
+    expect(swappedTo(decision)).toBe(imageOf("f"));
+    const { record: begun } = decision as Extract<RestoreDecision, { type: "swap" }>;
+    const settled = decide(
+      {
+        asked: { checkpoint: foreign, replaces: "c0" },
+        specImage: imageOf("f"),
+        record: begun,
+        status: up(1),
+      },
+      [...all, foreign],
+    );
+    expect(settled).toMatchObject({
+      type: "settle",
+      outcome: { type: "restored", checkpoint: "f" },
+      record: { parent: "f", parentOrigin: { containerID: "c0" }, originalImage: ORIGINAL },
+    });
+  });
+  it("is the parent afterwards: a later crash goes back to it, not forward to what was saved before", () => {
+    const saved = checkpoint("saved", { minute: 9, run: 0 });
+    const begun = ask({}, [a1, a2, saved]) as Extract<RestoreDecision, { type: "swap" }>;
+    const now = { specImage: imageOf("a1"), asked };
+    const settled = decide({ ...now, record: begun.record, status: up(1) }, [a1, a2, saved]);
+    expect(settled).toMatchObject({ type: "settle", record: { parent: "a1", containerID: "c1" } });
+    const { record: kept } = settled as Extract<RestoreDecision, { type: "settle" }>;
+    expect(decide({ ...now, record: kept, status: up(1) }, [a1, a2, saved]).type).toBe("nothing");
+    expect(decide({ ...now, record: kept, status: up(2, end(1, 137)) }, [a1, a2, saved])).toMatchObject({
+      type: "settle",
+      outcome: { type: "restored", checkpoint: "a1" },
+    });
+  });
+  it("is asked for again while its image stands already: the text differs, the image does not", () => {
+    const digest = `sha256:${"d".repeat(64)}`;
+    const plain = `registry/kcr/shop/checkpoint-web-app@${digest}`;
+    const tagged = `registry/kcr/shop/checkpoint-web-app:restored@${digest}`;
+    const places = {
+      imageOf: () => plain,
+      checkpointOf: (image: string) => (image.endsWith(digest) ? a1 : undefined),
+      record: record({ run: 1, parent: "a1", crashes: 2 }),
+      asked: { checkpoint: a1, replaces: "c1" },
+      status: up(1, undefined, 600),
+    };
+    const again = ask({ ...places, specImage: plain });
+    expect(again).toMatchObject({ type: "swap", image: tagged, record: { crashes: 0 } });
+    expect(ask({ ...places, specImage: tagged })).toMatchObject({ type: "swap", image: plain });
+    const { record: begun } = again as Extract<RestoreDecision, { type: "swap" }>;
+    const settled = ask({ ...places, specImage: tagged, record: begun, status: up(2) });
+    expect(settled).toMatchObject({ type: "settle", record: { parent: "a1", parentImage: tagged } });
+    const { record: kept } = settled as Extract<RestoreDecision, { type: "settle" }>;
+    const crashed = { ...places, specImage: tagged, record: kept, status: up(3, end(2, 137)) };
+    expect(ask(crashed, [a1])).toMatchObject({ type: "settle", record: { parentImage: tagged } });
+  });
+  it("that cannot be pulled gives way to what was saved before it", () => {
+    const saved = checkpoint("saved", { minute: 9, run: 0 });
+    const begun = ask({}, [a1, a2, saved]) as Extract<RestoreDecision, { type: "swap" }>;
+    const { restore } = begun.record;
+    const decision = decide(
+      {
+        asked,
+        specImage: imageOf("a1"),
+        record: { ...begun.record, restore: { ...restore!, failingSince: ago(130) } },
+        status: waiting(0, "ImagePullBackOff", end(0, 137)),
+        wanted: false,
+      },
+      [a1, a2, saved],
+    );
+    expect(swappedTo(decision)).toBe(imageOf("saved"));
+  });
+  it("is not for a run that came since, nor while the node cannot do it", () => {
+    expect(ask({ record: record({ run: 1 }), status: up(1, undefined, 600) }).type).toBe("nothing");
+    const obstacle = () => new KcrError("StrategyUnavailable", "no");
+    expect(ask({ obstacle })).toMatchObject({ type: "blocked", error: { code: "StrategyUnavailable" } });
+    expect(ask({ imageOf: () => undefined }).type).toBe("nothing");
+    expect(ask({ status: status(0, { terminated: end(0, 1) }) }).type).toBe("nothing");
+  });
+  it("takes the place of an automatic restore that is not decided yet", () => {
+    expect(swappedTo(ask({ status: up(1, end(0, 137)) }))).toBe(imageOf("a1"));
+    expect(swappedTo(ask({ status: waiting(0, "CrashLoopBackOff", end(0, 137)) }))).toBe(imageOf("a1"));
+  });
+});
+
 describe("an obstacle", () => {
   const crashed = up(1, end(0, 1));
   it("leaves the pod's image untouched and is tried again", () => {
@@ -546,7 +648,10 @@ describe("decisions", () => {
         if (decision.type !== "swap" || decision.to === undefined) return;
         const state = states[Number(decision.to.metadata.name.slice(1)) - 1];
         expect(state).toBe("good");
-        expect(decision.record.originalImage).toBe(ORIGINAL);
+        // What it was restored from once before had its image under another name.
+        if (decision.to.metadata.name !== given?.parent) {
+          expect(decision.record.originalImage).toBe(ORIGINAL);
+        }
         expect(decision.image).toBe(imageOf(decision.to.metadata.name));
       }),
       { numRuns: 3000 },

@@ -6,6 +6,7 @@ import { isGood, isPoisoned } from "../../api/kinds.ts";
 import { originOf } from "../../api/lineage.ts";
 import { type ContainerStatus, runtimeID } from "../../api/pod.ts";
 import type { ContainerRecord } from "../../api/records.ts";
+import { equalReference } from "./reference.ts";
 
 export interface RestoreInput {
   podUID: string;
@@ -16,6 +17,8 @@ export interface RestoreInput {
   record?: ContainerRecord;
   /** A schedule wants this container restored when it fails. */
   wanted: boolean;
+  /** A person wants it to go back to that Checkpoint, in place of the run with that container ID. */
+  asked?: { checkpoint: Checkpoint; replaces: string };
   maxAttempts: number;
   fallback: "FreshStart" | "Fail";
   /** A restored run that lasted this long ran well. */
@@ -28,6 +31,8 @@ export interface RestoreInput {
   caughtUp: boolean;
   /** Candidates of the record's run, in the order in which they are tried, good or not. */
   lineage(record: ContainerRecord): Checkpoint[];
+  /** The Checkpoint of that name in the pod's namespace. */
+  named(checkpoint: string): Checkpoint | undefined;
   /** What a container's image becomes to restore the Checkpoint; undefined when it has no image. */
   imageOf(checkpoint: Checkpoint): string | undefined;
   /** The Checkpoint whose image this is, or "unknown" for one that is gone. Undefined: an ordinary image. */
@@ -50,6 +55,8 @@ export type RestoreDecision =
       to?: Checkpoint;
       poisoned?: Checkpoint;
       why?: KcrError;
+      /** A person wanted it so: nothing has failed. */
+      asked?: boolean;
     }
   /** A restore is wanted and cannot be, for now: the pod stays as it is. */
   | { type: "blocked"; error: KcrError; againMs: number };
@@ -142,7 +149,8 @@ const isQuick = (last: Terminated | undefined, stableMs: number): boolean =>
  * What is done about one container of a pod, from what the API server says alone.
  *
  * Flow: a run ends -> (clean end: fresh start) or the first good candidate of its lineage becomes the
- * container's image -> a run of that image settles it. With a candidate that crashes at once `maxAttempts`
+ * container's image -> a run of that image settles it. What a person asks for goes the same way, without an end
+ * before it and whatever Checkpoint it is. With a candidate that crashes at once `maxAttempts`
  * times, or cannot be created, the next one follows, at last the original image.
  * Guarantees: only good Checkpoints of the run's own lineage and of its own base image; the original image is
  * recorded before it is replaced; runs between a crash and its restore never count as state, unless they ran
@@ -179,6 +187,10 @@ export function decideRestore(given: RestoreInput, now: Date): RestoreDecision {
     // The image under way was taken back by somebody.
     const { restore: _, ...rest } = record;
     record = rest;
+  }
+  const { asked } = input;
+  if (asked !== undefined && asked.replaces === record.containerID) {
+    return goBack(input, record, asked.checkpoint, now);
   }
   const end = endOf(status, record);
   return end === undefined ? { type: "nothing" } : afterEnd(input, record, end, now);
@@ -272,12 +284,12 @@ function settled(
   const { podUID, originalImage } = record;
   const base = { podUID, originalImage, run: status.restartCount, containerID: idOf(status) };
   if (checkpoint === undefined) return { ...base, crashes: 0 };
-  const parent = input.lineage(record).find((c) => c.metadata.name === checkpoint);
   return {
     ...base,
     parent: checkpoint,
     parentImage: image,
-    parentOrigin: originOf(parent) ?? (checkpoint === record.parent ? record.parentOrigin : undefined),
+    parentOrigin:
+      originOf(input.named(checkpoint)) ?? (checkpoint === record.parent ? record.parentOrigin : undefined),
     crashes: (checkpoint === record.parent ? record.crashes : 0) + crashes,
   };
 }
@@ -344,10 +356,17 @@ function afterFailure(
   }
 
   const image = input.imageOf(next) ?? "";
-  if (image === specImage) {
+  const stands = typeof standing === "object" && standing.metadata.name === next.metadata.name;
+  if (image === specImage || stands) {
     // The kubelet restores it again by itself.
     if (!isRunning(status)) return { type: "nothing" };
-    const again: Restore = { checkpoint: next.metadata.name, image, after: 0, replaces: "", startedTime: "" };
+    const again: Restore = {
+      checkpoint: next.metadata.name,
+      image: specImage,
+      after: 0,
+      replaces: "",
+      startedTime: "",
+    };
     const { crashes } = record;
     const parent = next.metadata.name;
     return {
@@ -381,9 +400,31 @@ function afterFailure(
   };
 }
 
-/** Of one container only the image can change: a checkpoint fits what runs the image that it was made of. */
+/** A person asked for it, and was told whether it fits: its image, written so that the text differs. */
+function goBack(input: RestoreInput, record: ContainerRecord, to: Checkpoint, now: Date): RestoreDecision {
+  const { status, specImage } = input;
+  const plain = input.imageOf(to);
+  // Between two runs: the next one will tell.
+  if (plain === undefined || status.state?.terminated !== undefined) {
+    return { type: "nothing", againMs: LOOK_AGAIN_MS };
+  }
+  const obstacle = input.obstacle();
+  if (obstacle === "unknown") return { type: "nothing", againMs: 250 };
+  if (obstacle !== undefined) return { type: "blocked", error: obstacle, againMs: LOOK_AGAIN_MS };
+  // Where its image stands already, the same text would not make the kubelet restart the container.
+  const image = plain === specImage ? (equalReference(plain, plain) ?? plain) : plain;
+  const restore = change(image, status, now, to.metadata.name);
+  return { type: "swap", image, to, asked: true, record: { ...record, crashes: 0, restore } };
+}
+
+/**
+ * Of one container only the image can change: a checkpoint fits what runs the image that it was made of. What
+ * the container was restored from did, by whatever name its image went there.
+ */
 const fits = (checkpoint: Checkpoint, record: ContainerRecord): boolean =>
-  checkpoint.status?.baseImage === undefined || checkpoint.status.baseImage === record.originalImage;
+  checkpoint.metadata.name === record.parent ||
+  checkpoint.status?.baseImage === undefined ||
+  checkpoint.status.baseImage === record.originalImage;
 
 /** The first candidate that is good, and one before it that may still become so. */
 function firstCandidate(
