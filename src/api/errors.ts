@@ -110,6 +110,10 @@ export const ERRORS = {
     remedy:
       "Free space below local.directory of kcr's configuration, or lower local.perContainer or local.maxBytes. It is tried again.",
   },
+  CopyMissing: {
+    means: "The node has no copy of the checkpoint, and cannot get one.",
+    remedy: "Where Checkpoints are kept on their nodes only, restore on the node that the Checkpoint names.",
+  },
   CopyCorrupt: {
     means:
       "The node's copy of the checkpoint is damaged or gone, and there is no other to make it anew from.",
