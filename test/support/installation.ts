@@ -90,6 +90,43 @@ export class Installation {
     await this.#world.cluster.nodeExec(node, argv);
   }
 
+  /** Runs `work` while there is neither operator nor agent, and waits until they are back. */
+  async withoutAnybody<T>(work: () => Promise<T>): Promise<T> {
+    const { cluster } = this.#world;
+    const kubectl = (...args: string[]) => cluster.kubectl(["-n", NAMESPACE, ...args]);
+    const select = (value: string | null) => {
+      const template = { spec: { nodeSelector: { "kcr.test/nowhere": value } } };
+      return kubectl("patch", "daemonset/kcr-agent", "-p", JSON.stringify({ spec: { template } }));
+    };
+    const { length } = await this.operators();
+    try {
+      await kubectl("scale", "deployment/kcr-operator", "--replicas=0");
+      await select("true");
+      await waitFor("all of kcr's pods to be gone", async () => {
+        const { items } = await this.#world.client.list(pods, { namespace: NAMESPACE });
+        return items.every((pod) => !/^kcr-(operator|agent)-/.test(pod.metadata.name));
+      });
+      return await work();
+    } finally {
+      await select(null);
+      await kubectl("scale", "deployment/kcr-operator", `--replicas=${length}`);
+      await this.whole();
+    }
+  }
+
+  /** Runs `work` while the agent of a node finds no room in one of its directories. */
+  async withFullDisk<T>(node: string, directory: string, work: () => Promise<T>): Promise<T> {
+    const pid = await this.#pid(await this.agent(node));
+    const at = ["-N", `/proc/${pid}/ns/mnt`];
+    const { cluster } = this.#world;
+    await cluster.nodeExec(node, ["mount", ...at, "-t", "tmpfs", "-o", "size=16k", "tmpfs", directory]);
+    try {
+      return await work();
+    } finally {
+      await cluster.nodeExec(node, ["umount", ...at, directory]);
+    }
+  }
+
   /** SIGKILL to every operator at once. */
   async killOperators(): Promise<void> {
     await Promise.all((await this.operators()).map((pod) => this.signal(pod, "SIGKILL")));

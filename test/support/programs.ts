@@ -17,6 +17,15 @@ const carryingMark = (before: string[], each: string[]): string =>
     "echo $mark >/tmp/mark; usleep 200000; done",
   ].join("\n");
 
+/** Carries a mark; does what it is told before it begins, and at each turn. */
+export const carrier = (
+  world: World,
+  { before = [], each = [] }: { before?: string[]; each?: string[] } = {},
+): Partial<Container> => ({
+  image: world.cluster.images.busybox,
+  command: ["/bin/sh", "-c", carryingMark(before, each)],
+});
+
 /** Carries a mark. It ends at once while its mark is one that was forbidden outside its memory. */
 export const marked = (world: World): Partial<Container> => ({
   image: world.cluster.images.busybox,

@@ -17,6 +17,7 @@ import {
   type Pod,
   pods,
 } from "../../src/kube/resources.ts";
+import { PLAIN_CLASS } from "./install.ts";
 import { makeNamespace } from "./namespace.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -34,6 +35,8 @@ export interface DeployOptions {
   containers: Partial<Container>[];
   annotations?: Record<string, string>;
   podSpec?: object;
+  /** What is to restore it: checkpoint images (default), or its node's handler where that is ready. */
+  by?: "image" | "handler";
 }
 
 /** One test file's place in the shared cluster: a namespace of its own and the verbs that tests need. */
@@ -94,6 +97,7 @@ export class World {
             nodeName: options.node ?? this.worker("2.3"),
             terminationGracePeriodSeconds: 1,
             automountServiceAccountToken: false,
+            ...(options.by === "handler" ? {} : { runtimeClassName: PLAIN_CLASS }),
             containers: containers.map((c, i) => ({ name: i === 0 ? "app" : `app-${i}`, ...c })),
             ...podSpec,
           },
