@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { stringify } from "yaml";
 import { bundle } from "../scripts/build.ts";
+import type { Settings } from "../src/api/settings.ts";
 import type { Cluster } from "./cluster.ts";
+import { ensurePackages } from "./debian.ts";
 import { buildKcrImage } from "./images.ts";
 import { type Progress, silent } from "./progress.ts";
 
@@ -11,7 +13,9 @@ export interface InstallOptions {
   progress?: Progress;
   signal?: AbortSignal;
   /** Laid over the settings of the local cluster, part by part. */
-  settings?: { registry?: object; kubelet?: object; limits?: object; restore?: object };
+  settings?: Partial<Record<keyof Settings, object | string>>;
+  /** Whether the nodes get the runtime handler; yes unless this is false. */
+  handler?: boolean;
 }
 
 const root = join(import.meta.dirname, "..");
@@ -25,8 +29,10 @@ export function localSettings(cluster: Cluster, more: InstallOptions["settings"]
       pull: cluster.registry.pull,
       plainHttp: true,
       prefix: "checkpoints",
-      ...more.registry,
+      ...(more.registry as object | undefined),
     },
+    // A node's PID 1 starts its containerd again.
+    installer: { restart: "signal" },
   };
 }
 
@@ -36,10 +42,11 @@ export function localSettings(cluster: Cluster, more: InstallOptions["settings"]
  * date.
  */
 export async function installKcr(cluster: Cluster, options: InstallOptions = {}): Promise<void> {
-  const { progress = silent, signal, settings } = options;
+  const { progress = silent, signal, settings, handler = true } = options;
   const work = await mkdtemp(join(tmpdir(), "kcr-install-"));
   try {
-    await progress.task("bundling kcr", () => bundle(join(work, "dist")));
+    await ensurePackages(["gcc", "libc6-dev"], progress, signal);
+    await progress.task("building kcr", () => bundle(join(work, "dist"), signal));
     const image = await buildKcrImage(join(work, "dist"), cluster.registry.push, { progress, signal });
     const [newName, digest] = image.pinned.split("@");
     const overlay = {
@@ -47,6 +54,7 @@ export async function installKcr(cluster: Cluster, options: InstallOptions = {})
       kind: "Kustomization",
       resources: [relative(work, join(root, "config"))],
       images: [{ name: "kcr", newName, digest }],
+      patches: handler ? [] : [{ patch: stringify(withoutInstaller) }],
       configMapGenerator: [
         { name: "kcr-config", namespace: "kcr-system", behavior: "replace", files: ["config.yaml"] },
       ],
@@ -56,12 +64,20 @@ export async function installKcr(cluster: Cluster, options: InstallOptions = {})
     await progress.task("installing kcr", async () => {
       await cluster.kubectl(["apply", "-k", work, "--server-side", "--force-conflicts"], { signal });
     });
-    await progress.task("waiting for operator and agents", async () => {
+    await progress.task("waiting for operator, agents and handlers", async () => {
       const wait = ["-n", "kcr-system", "rollout", "status", "--timeout=120s"];
       await cluster.kubectl([...wait, "deployment/kcr-operator"], { signal });
       await cluster.kubectl([...wait, "daemonset/kcr-agent"], { signal });
+      if (handler) await cluster.kubectl([...wait, "daemonset/kcr-installer"], { signal });
     });
   } finally {
     await rm(work, { recursive: true, force: true });
   }
 }
+
+const withoutInstaller = {
+  apiVersion: "apps/v1",
+  kind: "DaemonSet",
+  metadata: { name: "kcr-installer", namespace: "kcr-system" },
+  $patch: "delete",
+};

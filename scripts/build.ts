@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type BuildOptions, build } from "esbuild";
 import { compileStatic } from "./compile.ts";
@@ -15,14 +14,14 @@ export async function bundle(outdir: string, signal?: AbortSignal): Promise<void
   await Promise.all([
     build({
       ...common,
-      entryPoints: entries({ operator: "operator", agent: "agent", installer: "installer" }),
+      entryPoints: { operator: main("operator"), agent: main("agent"), installer: main("installer") },
       outdir,
       sourcemap: "linked",
     }),
     // Started for every restore: what it does not carry, it need not load.
     build({
       ...common,
-      entryPoints: entries({ runtime: "runtime" }),
+      entryPoints: { runtime: main("runtime") },
       outdir: join(outdir, "runtime"),
       minify: true,
     }),
@@ -30,6 +29,8 @@ export async function bundle(outdir: string, signal?: AbortSignal): Promise<void
     compileStatic(join(root, "src/installer/enter-host.c"), join(outdir, "enter-host"), signal),
   ]);
 }
+
+const main = (program: string): string => `src/${program}/main.ts`;
 
 const common: BuildOptions = {
   absWorkingDir: root,
@@ -47,14 +48,5 @@ const common: BuildOptions = {
     js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
   },
 };
-
-/** Name of the file -> the program's main module. */
-function entries(programs: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(programs)
-      .map(([name, folder]) => [name, `src/${folder}/main.ts`] as const)
-      .filter(([, path]) => existsSync(join(root, path))),
-  );
-}
 
 if (import.meta.main) await bundle(join(root, "dist"));

@@ -1,0 +1,57 @@
+import { nodes, type Pod, pods } from "../kube/resources.ts";
+import { delay } from "../kube/signals.ts";
+import { type Context, tell, warn } from "./context.ts";
+import { HANDLERS } from "./handlers.ts";
+import { disableProgram, removeProgram } from "./program.ts";
+import { oweRestart } from "./restart.ts";
+import { nodeRuntime } from "./runtime.ts";
+import { bringIntoForce } from "./turn.ts";
+
+const POLL_MS = 2_000;
+
+/**
+ * Takes the handlers away from this node, in two steps: at once they restore nothing any more and pass everything on
+ * to the runtime behind them; their names and files go when no pod needs them. The runtime cannot start a container
+ * in a pod whose handler it does not know, and what watches over a container calls its program to the end.
+ *
+ * @param force to take the names away at once: containers run on and can be ended, but none is started again.
+ */
+export async function uninstall(
+  context: Context,
+  { force }: { force: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  const { client, host, node: name } = context;
+  await disableProgram(host);
+  let users = await podsOfHandlers(context, signal);
+  if (users.length > 0 && !force) {
+    warn(context, "HandlerInUse", `nothing is restored any more; waiting for the end of ${describe(users)}`);
+    for (; users.length > 0; users = await podsOfHandlers(context, signal)) await delay(POLL_MS, signal);
+  }
+  const runtime = await nodeRuntime(host, await client.get(nodes, { name }, { signal }), signal);
+  await runtime.removeHandlers(() => oweRestart(host, runtime.pid), signal);
+  const restarted = await bringIntoForce(context, runtime, "gone", signal);
+  users = await podsOfHandlers(context, signal);
+  if (users.length === 0) await removeProgram(host);
+  tell(
+    context,
+    "HandlerRemoved",
+    `${restarted ? "the container runtime restarted" : "nothing was to be done"}${users.length > 0 ? `; the files stay for ${describe(users)}` : ""}`,
+  );
+}
+
+/** The node's pods that have a container to be started or ended by one of the handlers. */
+async function podsOfHandlers({ client, node }: Context, signal: AbortSignal): Promise<Pod[]> {
+  const { items } = await client.list(pods, { fieldSelector: `spec.nodeName=${node}`, signal });
+  return items.filter(
+    ({ spec, status }) =>
+      HANDLERS.some((name) => name === spec?.runtimeClassName) &&
+      status?.phase !== "Succeeded" &&
+      status?.phase !== "Failed",
+  );
+}
+
+const describe = (users: readonly Pod[]): string => {
+  const names = users.slice(0, 3).map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+  return `${users.length} pods: ${names.join(", ")}${users.length > 3 ? ", ..." : ""}`;
+};
