@@ -1,19 +1,27 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type CopyIndex, HANDLER_NOTE, type HandlerNote, isPageData, SPEC_DUMP } from "../store/copy.ts";
+import {
+  CHECKPOINT_DIRECTORY,
+  type CopyIndex,
+  HANDLER_NOTE,
+  type HandlerNote,
+  isPageData,
+  SPEC_DUMP,
+} from "../store/copy.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Failure } from "../store/notes.ts";
 import type { Candidate, Plan } from "../store/plan.ts";
 import { type Call, globalValue, restoreArguments } from "./args.ts";
 import type { Conf } from "./conf.ts";
 import { isUntouched, overlayAt } from "./overlay.ts";
-import { CopyError, checkCopy } from "./parts/copy-check.ts";
+import { checkCopy } from "./parts/copy-check.ts";
+import { PartError } from "./parts/errors.ts";
 import { differences } from "./parts/fit.ts";
 import { imagesWithHostname } from "./parts/hostname.ts";
-import { writeMarker } from "./parts/marker.ts";
+import { MARKER_VERSION, writeMarker } from "./parts/marker.ts";
 import { divergingPath, missingMounts } from "./parts/mounts.ts";
 import { applyRootfsDiff } from "./parts/rootfs.ts";
-import { readSpec, type Spec } from "./parts/spec.ts";
+import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
 import { putBackVolumes } from "./parts/volumes.ts";
 import { criuErrors } from "./restore-log.ts";
 import { runRuntime } from "./run.ts";
@@ -27,7 +35,7 @@ export interface Creation {
   plan: Plan;
   id: string;
   bundle: string;
-  spec: Spec;
+  spec: RuntimeSpec;
 }
 
 /** Why a candidate is not restored. */
@@ -54,7 +62,7 @@ export async function attempt(creation: Creation, candidate: Candidate): Promise
     return undefined;
   } catch (error) {
     await undo(creation);
-    const known = error instanceof Unfit ? error : undefined;
+    const known = error instanceof Unfit || error instanceof PartError ? error : undefined;
     return {
       checkpoint: candidate.checkpoint,
       checkpointUID: candidate.uid,
@@ -69,33 +77,35 @@ export async function attempt(creation: Creation, candidate: Candidate): Promise
 async function restore(creation: Creation, candidate: Candidate): Promise<void> {
   const { conf, layout, call, plan, id, spec } = creation;
   const copy = layout.copy(candidate.copy);
-  const index = await check(copy);
-  const note = readHandlerNote(copy);
+  const index = await checkCopy(copy);
+  const note = ownVolumes(readHandlerNote(copy), plan);
   const rootfs = resolve(creation.bundle, spec.root.path);
-  fits(creation, { copy, index, note, rootfs });
+  await fits(creation, { copy, index, note, rootfs });
 
   const work = layout.work(id);
   mkdirSync(work, { recursive: true, mode: 0o700 });
   // From here on there is something to undo, whoever comes to do it.
   writeFileSync(join(work, "dirty"), rootfs, { flush: true });
-  await applyRootfsDiff({ copy, engine: index.engine, rootfs });
-  await writeMarker(rootfs, {
+  await applyRootfsDiff({ copyDir: copy, engine: index.engine, rootfs });
+  const now = new Date();
+  writeMarker(rootfs, {
+    version: MARKER_VERSION,
     from: candidate.checkpoint,
     to: id,
-    namespace: plan.namespace,
     pod: plan.pod,
     takenTime: candidate.takenTime,
+    ageSeconds: Math.max(0, Math.round((now.getTime() - Date.parse(candidate.takenTime)) / 1000)),
+    restoredTime: now.toISOString(),
     perPodEnv: plan.perPodEnv,
   });
   if (note !== undefined && plan.volumes === "Capture") {
-    const shared = new Set(plan.sharedVolumes ?? []);
-    const own = { ...note, captured: note.captured.filter(({ name }) => !shared.has(name)) };
-    await putBackVolumes({ copy, note: own, spec, aside: join(work, "volumes.json") });
+    await putBackVolumes({ copyDir: copy, note, spec, aside: join(work, "volumes.json") });
   }
-  const hostname = spec.process.env
-    .findLast((entry) => entry.startsWith("HOSTNAME="))
-    ?.slice("HOSTNAME=".length);
-  const imagePath = await imagesWithHostname({ copy, into: join(work, "images"), hostname });
+  const hostname = variable(spec.process.env, "HOSTNAME");
+  const imagePath =
+    hostname === undefined
+      ? join(copy, CHECKPOINT_DIRECTORY)
+      : await imagesWithHostname({ copyDir: copy, into: join(work, "images"), hostname });
   const ended = await runRuntime(conf.runtime, restoreArguments(call, { imagePath, workPath: work }), {
     streams: true,
     timeoutMs: conf.restoreSeconds * 1000,
@@ -108,15 +118,6 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   throw new Unfit("RestoreFailed", `restore: ${how}${reasons.length > 0 ? `: ${reasons.join("; ")}` : ""}`);
 }
 
-async function check(copy: string): Promise<CopyIndex> {
-  try {
-    return await checkCopy(copy);
-  } catch (error) {
-    if (!(error instanceof CopyError)) throw error;
-    throw new Unfit(error.corrupt ? "CopyCorrupt" : "CopyMissing", error.message, error.corrupt);
-  }
-}
-
 interface Look {
   copy: string;
   index: CopyIndex;
@@ -125,7 +126,7 @@ interface Look {
 }
 
 /** All that can be known before anything is touched. Errors: Unfit. */
-function fits({ conf, plan, spec }: Creation, { copy, index, note, rootfs }: Look): void {
+async function fits({ conf, plan, spec }: Creation, { copy, index, note, rootfs }: Look): Promise<void> {
   const overlay = overlayAt(rootfs);
   if (overlay === undefined || !isUntouched(overlay)) {
     throw new Unfit(
@@ -133,11 +134,11 @@ function fits({ conf, plan, spec }: Creation, { copy, index, note, rootfs }: Loo
       "the root file system is no fresh overlay: a failed restore could not be undone",
     );
   }
-  const dumped = readSpec(join(copy, SPEC_DUMP));
+  const dumped = await readSpec(join(copy, SPEC_DUMP));
   const isSameNode = note !== undefined && note.node === nodeName();
   const differing = differences(dumped, spec, {
     perPodEnv: plan.perPodEnv,
-    lower: isSameNode ? { dumped: note.lowerDirectories, now: overlay.lower } : undefined,
+    lowerDirectories: isSameNode ? { dumped: note.lowerDirectories, now: overlay.lower } : undefined,
   });
   const decisive =
     plan.onSpecChange === "Restore" ? differing.filter((field) => field === "image") : differing;
@@ -151,7 +152,7 @@ function fits({ conf, plan, spec }: Creation, { copy, index, note, rootfs }: Loo
       `the checkpoint needs mounts that the container no longer has: ${missing.join(", ")}`,
     );
   }
-  const diverging = divergingPath(index, note, spec, plan.volumes, plan.sharedVolumes);
+  const diverging = divergingPath(index, note, spec, plan.volumes);
   if (diverging !== undefined) {
     throw new Unfit(
       "VolumeStateDiverges",
@@ -188,6 +189,15 @@ function readHandlerNote(copy: string): HandlerNote | undefined {
     return undefined;
   }
 }
+
+/** Without the volumes that other containers of the pod use too: those live on, with the files of now. */
+function ownVolumes(note: HandlerNote | undefined, { sharedVolumes = [] }: Plan): HandlerNote | undefined {
+  return note && { ...note, captured: note.captured.filter(({ name }) => !sharedVolumes.includes(name)) };
+}
+
+/** The value that a process gets for a variable: the last one. */
+const variable = (env: readonly string[], name: string): string | undefined =>
+  env.findLast((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1);
 
 /** The last message of the runtime's own log, of which it has one JSON object a line. */
 function lastError(log: string | undefined): string {

@@ -20,7 +20,7 @@ export async function checkpoint(conf: Conf, call: Call): Promise<void> {
   const [id] = call.words;
   if (imagePath === undefined || id === undefined || call.flags.has("pre-dump")) return;
   const bundle = bundleOf(globalValue(call, "root") ?? DEFAULT_RUNTIME_ROOT, id);
-  const spec = readSpec(join(bundle, "config.json"));
+  const spec = await readSpec(join(bundle, "config.json"));
   const overlay = overlayAt(resolve(bundle, spec.root.path));
   const { captured, left } = await captureVolumes({ spec, imagePath, maxBytes: conf.volumesMaxBytes });
   const note: HandlerNote = {

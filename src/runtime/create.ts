@@ -10,7 +10,7 @@ import type { Conf } from "./conf.ts";
 import { afterRestore, decideCreate } from "./decide.ts";
 import { endOf } from "./exit.ts";
 import { Notebook } from "./notebook.ts";
-import { readSpec, type Spec } from "./parts/spec.ts";
+import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
 import { undo } from "./undo.ts";
 
 /** What becomes of the call: the container runs; the real `create` shall be run; it shall fail. */
@@ -25,7 +25,7 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const began = Date.now();
   const [id] = call.words;
   const bundle = resolve(call.flags.get("bundle") ?? ".");
-  const spec = readSpec(resolve(bundle, "config.json"));
+  const spec = await readSpec(resolve(bundle, "config.json"));
   const who = identityOf(spec);
   if (!isContainerID(id) || who === undefined) return "create";
   const layout = new Layout(conf.state);
@@ -117,7 +117,7 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
 export async function clean(conf: Conf, call: Call): Promise<void> {
   const id = call.words[0] ?? "";
   const layout = new Layout(conf.state);
-  const spec = readSpec(resolve(call.flags.get("bundle") ?? ".", "config.json"));
+  const spec = await readSpec(resolve(call.flags.get("bundle") ?? ".", "config.json"));
   const who = identityOf(spec);
   if (!isContainerID(id) || who === undefined) return;
   new Notebook(layout, who).forget(id);
@@ -173,7 +173,7 @@ interface Identity {
 }
 
 /** Whose container it is: containerd's annotations, else CRI-O's. */
-export function identityOf({ annotations }: Spec): Identity | undefined {
+export function identityOf({ annotations }: RuntimeSpec): Identity | undefined {
   const one = (...keys: string[]): string => keys.map((key) => annotations[key]).find(Boolean) ?? "";
   const podUID = one("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid");
   const container = one("io.kubernetes.cri.container-name", "io.kubernetes.container.name");
