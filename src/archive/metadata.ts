@@ -90,6 +90,22 @@ export async function readSpecDump(tar: Tar): Promise<SpecDump> {
   return await readJson(tar, "spec.dump", specDump);
 }
 
+/** The same, of an entry's text that is at hand; `name` is the archive's. Errors: `malformed`. */
+export const parseConfigDump = (name: string, text: string): ConfigDump =>
+  parseJson(`${name}: config.dump`, text, configDump);
+
+export const parseSpecDump = (name: string, text: string): SpecDump =>
+  parseJson(`${name}: spec.dump`, text, specDump);
+
+export const parseStatusDump = (name: string, text: string): StatusDump =>
+  parseJson(`${name}: status.dump`, text, statusDump);
+
+/** Where the container had something of outside mounted: a restore needs the same mount points. */
+export const bindMountsOf = ({ mounts }: SpecDump): string[] =>
+  (mounts ?? [])
+    .filter(({ type, options }) => type === "bind" || options?.some((o) => o === "bind" || o === "rbind"))
+    .map(({ destination }) => destination);
+
 /** Undefined when there is none: only containerd writes it. */
 export async function readStatusDump(tar: Tar): Promise<StatusDump | undefined> {
   return tar.open("status.dump") && (await readJson(tar, "status.dump", statusDump));

@@ -12,6 +12,10 @@ export const ROOTFS_DIFF = "rootfs-diff.tar";
 export const DELETED_FILES = "deleted.files";
 export const SPEC_DUMP = "spec.dump";
 export const CONFIG_DUMP = "config.dump";
+/** containerd's only. */
+export const STATUS_DUMP = "status.dump";
+/** CRI-O's only. */
+export const BIND_MOUNTS = "bind.mounts";
 /** What the handler adds to a checkpoint of a container of its class, in the directory of CRIU's images. */
 export const HANDLER_NOTE = "checkpoint/kcr.json";
 export const VOLUMES = "checkpoint/kcr-volumes.tar";

@@ -7,6 +7,7 @@ import { join } from "node:path";
  *   store/blobs/<sha256>                 files by their content; everything below copies/ is a hard link to one
  *   store/copies/<sha256 of archive>/    an unpacked checkpoint: the archive's entries, and copy.json (copy.ts)
  *   store/tmp/                           half-made copies
+ *   store/clean                          there while no agent runs, if the last one ended as it should
  *   plans/<pod UID>/<container>.json     what to restore (plan.ts): the agent's
  *   runs/<pod UID>/<container>/          which run is the newest, and how it came about (runs.ts): the handler's
  *   runs/<pod UID>/<container>/notes/    what the handler has done, a file each (notes.ts), until the agent told it
@@ -51,6 +52,9 @@ export class Layout {
   }
   get tmp(): string {
     return join(this.root, "store", "tmp");
+  }
+  get clean(): string {
+    return join(this.root, "store", "clean");
   }
   get plans(): string {
     return join(this.root, "plans");

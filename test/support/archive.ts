@@ -154,6 +154,7 @@ export function checkpointEntries(spec: CheckpointSpec = {}): EntrySpec[] {
       content: criuImage([0x54564319, 0x50273030], [message({ 1: 1, 2: 0 })]),
     },
     { name: "checkpoint/core-1.img", content: criuImage([0x54564319, 0x55053847], [message({ 1: 1 })]) },
+    { name: "checkpoint/files.img", content: criuImage([0x54564319, 0x56303138], [workingDirectory]) },
     { name: "checkpoint/pages-1.img", content: pages },
     { name: "dump.log", content: log },
     ...(engine === "containerd"
@@ -181,6 +182,13 @@ export async function writeCheckpoint(
   }
   return path;
 }
+
+/** In files.img: `/data`, a regular file's entry (type 1) with a directory's mode. */
+const workingDirectory = message({
+  1: 1,
+  2: 1,
+  3: message({ 1: 1, 2: 0, 3: 0, 6: Buffer.from("/data"), 10: 0o40755 }),
+});
 
 function statsDump(frozenUs: number): Buffer {
   const dump = message({ 1: 1500, 2: frozenUs, 3: 60_000, 4: 50_000, 5: 2000, 6: 0, 7: 1900, 9: 0 });

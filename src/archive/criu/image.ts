@@ -13,6 +13,8 @@ export const IMAGE_MAGIC = {
   inventory: 0x58313116,
   pstree: 0x50273030,
   core: 0x55053847,
+  files: 0x56303138,
+  mm: 0x57492820,
   stats: 0x57093306,
 } as const;
 

@@ -1,0 +1,86 @@
+import { createHash, type Hash } from "node:crypto";
+import * as fs from "node:fs/promises";
+import { dirname } from "node:path";
+import { KcrError } from "../../api/errors.ts";
+
+/** What the store asks of the file system: tests fail it at any point. */
+export type Disk = Pick<
+  typeof fs,
+  "link" | "lstat" | "mkdir" | "open" | "readdir" | "readFile" | "rename" | "rm" | "statfs" | "unlink"
+>;
+export const realDisk: Disk = fs;
+
+/** Only root: what a process had in its memory, passwords included, lies below. */
+export const DIRECTORY_MODE = 0o700;
+export const FILE_MODE = 0o600;
+
+/** Bytes read at once. */
+const CHUNK_BYTES = 256 * 1024;
+
+/** Makes what was done to the names in a directory outlast a loss of power. */
+export async function syncDirectory(disk: Disk, path: string): Promise<void> {
+  await using directory = await disk.open(path, "r");
+  await directory.sync();
+}
+
+/** Writes a new file that outlasts a loss of power, but for its name; its size and sha256. Errors: one that is there. */
+export async function writeNew(
+  disk: Disk,
+  path: string,
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): Promise<{ size: number; sha256: string }> {
+  const hash = createHash("sha256");
+  let size = 0;
+  await using file = await disk.open(path, "wx", FILE_MODE);
+  for await (const chunk of chunks) {
+    const written = file.writeFile(chunk);
+    hash.update(chunk);
+    size += chunk.length;
+    await written;
+  }
+  await file.sync();
+  return { size, sha256: hash.digest("hex") };
+}
+
+/** Replaces a small file as a whole: whoever reads it sees the old or the new, a loss of power included. */
+export async function replaceFile(disk: Disk, path: string, text: string): Promise<void> {
+  const next = `${path}.new`;
+  await disk.rm(next, { force: true });
+  await writeNew(disk, next, [Buffer.from(text)]);
+  await disk.rename(next, path);
+  await syncDirectory(disk, dirname(path));
+}
+
+/** sha256 and size of a regular file as it is on disk. Errors: those of the file system; the signal's reason. */
+export async function hashFile(
+  disk: Disk,
+  path: string,
+  signal?: AbortSignal,
+): Promise<{ size: number; sha256: string }> {
+  const hash: Hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  let size = 0;
+  await using file = await disk.open(path, "r");
+  for (;;) {
+    signal?.throwIfAborted();
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, size);
+    if (bytesRead === 0) return { size, sha256: hash.digest("hex") };
+    hash.update(buffer.subarray(0, bytesRead));
+    size += bytesRead;
+  }
+}
+
+export const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException)?.code;
+
+/** For `catch`: a file that is not there is undefined; any other error stays one. */
+export function missing(error: unknown): undefined {
+  if (codeOf(error) === "ENOENT") return undefined;
+  throw error;
+}
+
+/** An error of the file system as it is, but for a full disk: that is told with what did not fit where. */
+export function diskError(error: unknown, directory: string, bytes: number): unknown {
+  const code = codeOf(error);
+  if (code !== "ENOSPC" && code !== "EDQUOT") return error;
+  return new KcrError("DiskFull", `${directory} has no room for a copy of ${bytes} bytes`, { cause: error });
+}

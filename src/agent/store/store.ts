@@ -1,0 +1,280 @@
+import { randomUUID } from "node:crypto";
+import { dirname, join } from "node:path";
+import { KcrError } from "../../api/errors.ts";
+import type { Identity } from "../../archive/metadata.ts";
+import {
+  CHECKPOINT_DIRECTORY,
+  COPY_INDEX,
+  CORRUPT_MARK,
+  type CopyFile,
+  type CopyIndex,
+  parseCopyIndex,
+} from "../../store/copy.ts";
+import { isSha256, type Layout } from "../../store/layout.ts";
+import { Locks } from "../locks.ts";
+import {
+  codeOf,
+  DIRECTORY_MODE,
+  type Disk,
+  diskError,
+  hashFile,
+  missing,
+  realDisk,
+  replaceFile,
+  syncDirectory,
+  writeNew,
+} from "./disk.ts";
+import { type ArchiveStream, type Unpacked, unpack } from "./unpack.ts";
+
+/** One copy, as its directory shows it. */
+export interface Copy {
+  /** sha256 of the archive. */
+  digest: string;
+  /** Undefined when it cannot be read: the copy is corrupt then. */
+  index: CopyIndex | undefined;
+  corrupt: boolean;
+  /** When it was made. */
+  made: Date;
+}
+
+/** Key of the lock under which content is shared and dropped. */
+const CONTENT = "content";
+
+/**
+ * The unpacked checkpoints of one node: `store/` of kcr's directory (see {@link Layout}).
+ *
+ * Guarantees: a copy is there whole or not at all, whenever the process is killed or the power goes: it is made in
+ * `tmp/`, written to disk, read back, and renamed last. Files with the same content are one file. What `start` finds
+ * half-made it removes.
+ * Assumptions: one agent per node; others (the handler, a scrub by hand) read and mark, nothing else.
+ */
+export class LocalStore {
+  readonly layout: Layout;
+  readonly #disk: Disk;
+  readonly #locks = new Locks();
+
+  constructor(layout: Layout, disk: Disk = realDisk) {
+    this.layout = layout;
+    this.#disk = disk;
+  }
+
+  /** Makes the directories and clears away what a process that was killed left half-made. */
+  async start(): Promise<void> {
+    const { blobs, copies, tmp } = this.layout;
+    await this.#disk.rm(tmp, { recursive: true, force: true });
+    for (const path of [blobs, copies, tmp]) {
+      await this.#disk.mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
+    }
+    await this.#collect();
+  }
+
+  /** All copies, in no order. */
+  async list(): Promise<Copy[]> {
+    const names = (await this.#disk.readdir(this.layout.copies).catch(missing)) ?? [];
+    const found = await Promise.all(names.filter(isSha256).map((digest) => this.find(digest)));
+    return found.filter((copy) => copy !== undefined);
+  }
+
+  /** The copy of that archive, as far as its index tells; its files are not looked at. */
+  async find(digest: string): Promise<Copy | undefined> {
+    const directory = this.layout.copy(digest);
+    const stats = await this.#disk.lstat(directory).catch(missing);
+    if (stats === undefined) return undefined;
+    const index = await this.#readIndex(digest);
+    const mark = await this.#disk.lstat(join(directory, CORRUPT_MARK)).catch(missing);
+    return { digest, index, corrupt: index === undefined || mark !== undefined, made: stats.mtime };
+  }
+
+  /** Whether there is a copy of that archive that nobody found damaged. */
+  async has(digest: string): Promise<boolean> {
+    return (await this.find(digest))?.corrupt === false;
+  }
+
+  /**
+   * Makes a copy of an archive, verified. A damaged copy of it makes way.
+   *
+   * `accept` is shown whose the archive says it is before there is a copy, and throws when it must not be.
+   * Errors: those of `unpack`; KcrError DiskFull when there is no room; nothing is left of what was begun.
+   */
+  async add(
+    archive: ArchiveStream,
+    signal: AbortSignal,
+    accept: (identity: Identity) => void = () => {},
+  ): Promise<CopyIndex> {
+    const { root, tmp } = this.layout;
+    await this.#assertRoom(archive.size);
+    const directory = join(tmp, randomUUID());
+    let unpacked: Unpacked | undefined;
+    try {
+      unpacked = await unpack(this.#disk, archive, directory, signal);
+      accept(unpacked.identity);
+      const { index } = unpacked;
+      using _lock = await this.#locks.take(CONTENT);
+      for (const file of index.files) await this.#settle(directory, file, signal);
+      await writeNew(this.#disk, join(directory, COPY_INDEX), [Buffer.from(JSON.stringify(index))]);
+      await syncDirectory(this.#disk, join(directory, CHECKPOINT_DIRECTORY));
+      await syncDirectory(this.#disk, directory);
+      await syncDirectory(this.#disk, this.layout.blobs);
+      await this.#publish(directory, index.archive);
+      return index;
+    } catch (error) {
+      // What cannot be removed now goes at the next start.
+      await this.#abandon(directory, unpacked?.index.files ?? []).catch(() => {});
+      throw diskError(error, root, archive.size);
+    }
+  }
+
+  /**
+   * What is wrong with a copy, a sentence each, after reading all of it; nothing for one that is gone meanwhile.
+   * Errors: those of the file system, and the signal's reason: a disk that cannot be read is not a damaged copy -
+   * but an input/output error is.
+   */
+  async verify(digest: string, signal: AbortSignal): Promise<string[]> {
+    const directory = this.layout.copy(digest);
+    const index = await this.#readIndex(digest);
+    const problems: string[] = [];
+    if (index === undefined) problems.push(`${COPY_INDEX} cannot be read`);
+    for (const file of index?.files ?? []) {
+      const problem = await this.#problemOf(join(directory, file.path), file, signal);
+      if (problem !== undefined) problems.push(`${file.path}: ${problem}`);
+    }
+    const isGone = (await this.#disk.lstat(directory).catch(missing)) === undefined;
+    return isGone ? [] : problems;
+  }
+
+  /** Leaves a mark on a copy, by which it is not used and made anew. */
+  async markCorrupt(digest: string, why: string): Promise<void> {
+    await replaceFile(this.#disk, join(this.layout.copy(digest), CORRUPT_MARK), `${why}\n`).catch(missing);
+  }
+
+  /** Removes a copy, and the content that no other shares; one that is gone is fine. */
+  async remove(digest: string): Promise<void> {
+    using _lock = await this.#locks.take(CONTENT);
+    const index = await this.#readIndex(digest);
+    const away = await this.#moveAway(digest);
+    if (away === undefined) return;
+    await this.#discard(away, index?.files ?? []);
+    if (index === undefined) await this.#collect();
+  }
+
+  /** Bytes of all content; what copies share counts once. */
+  async usedBytes(): Promise<number> {
+    const { blobs } = this.layout;
+    let bytes = 0;
+    for (const name of (await this.#disk.readdir(blobs).catch(missing)) ?? []) {
+      bytes += (await this.#disk.lstat(join(blobs, name)).catch(missing))?.size ?? 0;
+    }
+    return bytes;
+  }
+
+  /** Bytes that are free where the store lies. */
+  async freeBytes(): Promise<number> {
+    const { bavail, bsize } = await this.#disk.statfs(this.layout.tmp);
+    return bavail * bsize;
+  }
+
+  /** Whether the last agent ended as it should. To be asked once: from then on it is taken to have been killed. */
+  async wasCleanlyStopped(): Promise<boolean> {
+    const mark = this.layout.clean;
+    const wasClean = (await this.#disk.unlink(mark).then(() => true, missing)) === true;
+    if (wasClean) await syncDirectory(this.#disk, dirname(mark));
+    return wasClean;
+  }
+
+  /** Says that this agent ends as it should. */
+  async markCleanStop(): Promise<void> {
+    await replaceFile(this.#disk, this.layout.clean, "");
+  }
+
+  async #assertRoom(bytes: number): Promise<void> {
+    const free = await this.freeBytes();
+    if (free >= bytes) return;
+    throw new KcrError(
+      "DiskFull",
+      `${this.layout.root} has no room for a copy of ${bytes} bytes: ${free} are free`,
+    );
+  }
+
+  async #readIndex(digest: string): Promise<CopyIndex | undefined> {
+    const path = join(this.layout.copy(digest), COPY_INDEX);
+    const index = parseCopyIndex((await this.#disk.readFile(path, "utf8").catch(missing)) ?? "");
+    return index?.archive === digest ? index : undefined;
+  }
+
+  /**
+   * Makes a file that was just written one with the content of the same sha256, and reads back what the copy will
+   * hold: a disk that changes what it is given is found here.
+   */
+  async #settle(directory: string, file: CopyFile, signal: AbortSignal): Promise<void> {
+    const path = join(directory, file.path);
+    const blob = this.layout.blob(file.sha256);
+    const shared = await this.#disk.lstat(blob).catch(missing);
+    if (shared !== undefined && (await this.#problemOf(blob, file, signal)) === undefined) {
+      const twin = join(this.layout.tmp, randomUUID());
+      await this.#disk.link(blob, twin);
+      await this.#disk.rename(twin, path);
+      return;
+    }
+    const problem = await this.#problemOf(path, file, signal);
+    if (problem !== undefined) throw new KcrError("CopyCorrupt", `${path} was written, but ${problem}`);
+    // Copies that share damaged content keep it, to be found by their own verification.
+    if (shared !== undefined) await this.#disk.unlink(blob);
+    await this.#disk.link(path, blob);
+  }
+
+  async #publish(directory: string, digest: string): Promise<void> {
+    const copy = this.layout.copy(digest);
+    const old = await this.#moveAway(digest);
+    await this.#disk.rename(directory, copy);
+    await syncDirectory(this.#disk, this.layout.copies);
+    // Its content is that of the new copy, but for what was damaged.
+    if (old !== undefined) await this.#disk.rm(old, { recursive: true, force: true });
+  }
+
+  async #moveAway(digest: string): Promise<string | undefined> {
+    const away = join(this.layout.tmp, randomUUID());
+    const moved = await this.#disk.rename(this.layout.copy(digest), away).then(() => true, missing);
+    if (moved) await syncDirectory(this.#disk, this.layout.copies);
+    return moved ? away : undefined;
+  }
+
+  async #abandon(directory: string, files: readonly CopyFile[]): Promise<void> {
+    using _lock = await this.#locks.take(CONTENT);
+    await this.#discard(directory, files);
+  }
+
+  /** Removes a directory, and the content that nothing else holds then. */
+  async #discard(directory: string, files: readonly CopyFile[]): Promise<void> {
+    await this.#disk.rm(directory, { recursive: true, force: true });
+    for (const { sha256 } of files) await this.#dropUnused(this.layout.blob(sha256));
+  }
+
+  /** Removes all content that no copy holds. */
+  async #collect(): Promise<void> {
+    const { blobs } = this.layout;
+    for (const name of await this.#disk.readdir(blobs)) await this.#dropUnused(join(blobs, name));
+  }
+
+  async #dropUnused(blob: string): Promise<void> {
+    const stats = await this.#disk.lstat(blob).catch(missing);
+    if (stats?.nlink === 1) await this.#disk.unlink(blob).catch(missing);
+  }
+
+  async #problemOf(path: string, file: CopyFile, signal: AbortSignal): Promise<string | undefined> {
+    try {
+      if (!(await this.#disk.lstat(path)).isFile()) return "it is no regular file";
+      const { size, sha256 } = await hashFile(this.#disk, path, signal);
+      if (size !== file.size) return `it has ${size} bytes, not ${file.size}`;
+      return sha256 === file.sha256 ? undefined : `its sha256 is ${sha256}, not ${file.sha256}`;
+    } catch (error) {
+      switch (codeOf(error)) {
+        case "ENOENT":
+          return "it is gone";
+        case "EIO":
+          return "the disk cannot read it";
+        default:
+          throw error;
+      }
+    }
+  }
+}

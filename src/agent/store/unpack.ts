@@ -1,0 +1,189 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { KcrError } from "../../api/errors.ts";
+import { FileBytes } from "../../archive/bytes.ts";
+import { openImage } from "../../archive/criu/image.ts";
+import { filesOpenForWriting } from "../../archive/criu/open-files.ts";
+import { ArchiveError } from "../../archive/errors.ts";
+import {
+  bindMountsOf,
+  engineOf,
+  type Identity,
+  identityOf,
+  parseConfigDump,
+  parseSpecDump,
+  parseStatusDump,
+} from "../../archive/metadata.ts";
+import { walkTar } from "../../archive/tar-walk.ts";
+import {
+  BIND_MOUNTS,
+  CHECKPOINT_DIRECTORY,
+  CONFIG_DUMP,
+  COPY_VERSION,
+  type CopyFile,
+  type CopyIndex,
+  DELETED_FILES,
+  isRelative,
+  ROOTFS_DIFF,
+  SPEC_DUMP,
+  STATUS_DUMP,
+} from "../../store/copy.ts";
+import { DIRECTORY_MODE, type Disk, writeNew } from "./disk.ts";
+
+/** A checkpoint archive that can be read from its beginning. */
+export interface ArchiveStream {
+  /** For messages. */
+  name: string;
+  /** In bytes. */
+  size: number;
+  /** sha256 in hex, where it is known beforehand. */
+  digest?: string | undefined;
+  /** A chunk may be overwritten once the next has been asked for. */
+  read(signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** What an archive was unpacked into, and whose it says it is. */
+export interface Unpacked {
+  index: CopyIndex;
+  identity: Identity;
+}
+
+const KEPT: ReadonlySet<string> = new Set([
+  CONFIG_DUMP,
+  SPEC_DUMP,
+  STATUS_DUMP,
+  ROOTFS_DIFF,
+  DELETED_FILES,
+  BIND_MOUNTS,
+]);
+/** Longest name of a file that file systems take, in bytes. */
+const NAME_BYTES = 255;
+/** The metadata that is held to be read. */
+const METADATA_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Whether a copy keeps the entry of that name: CRIU's directory, which has no others in it, and what a restore needs
+ * besides. All other names are passed over, wherever they would lead.
+ */
+export function isKept(name: string): boolean {
+  if (KEPT.has(name)) return true;
+  const [directory, file, ...more] = name.split("/");
+  return (
+    directory === CHECKPOINT_DIRECTORY &&
+    file !== undefined &&
+    more.length === 0 &&
+    isRelative(name) &&
+    Buffer.byteLength(file) <= NAME_BYTES
+  );
+}
+
+/**
+ * Writes what a restore needs of an archive into `directory`, which must not exist, in one pass that also hashes the
+ * archive and every file.
+ *
+ * Guarantees: on return every file is on disk (its name is for the caller to sync), the archive was whole and, where
+ * its digest is known, the right one. Nothing is written but new regular files of names that are known.
+ * Errors: KcrError ArchiveInvalid for an archive that is damaged, cut short, another than expected or that no runtime
+ * restores from; those of the file system and of the stream; the signal's reason. `directory` is left as it is then.
+ */
+export async function unpack(
+  disk: Disk,
+  archive: ArchiveStream,
+  directory: string,
+  signal: AbortSignal,
+): Promise<Unpacked> {
+  try {
+    return await unpackInto(disk, archive, directory, signal);
+  } catch (error) {
+    if (!(error instanceof ArchiveError)) throw error;
+    throw new KcrError("ArchiveInvalid", error.message, { cause: error });
+  }
+}
+
+async function unpackInto(
+  disk: Disk,
+  { name, digest, read }: ArchiveStream,
+  directory: string,
+  signal: AbortSignal,
+): Promise<Unpacked> {
+  await disk.mkdir(join(directory, CHECKPOINT_DIRECTORY), { recursive: true, mode: DIRECTORY_MODE });
+  const hash = createHash("sha256");
+  const files: CopyFile[] = [];
+  for await (const entry of walkTar(name, read(signal), { signal, onBytes: (bytes) => hash.update(bytes) })) {
+    if (!isKept(entry.name)) continue;
+    if (entry.type !== "file") {
+      throw new ArchiveError("malformed", `${name}: ${JSON.stringify(entry.name)} is no regular file`);
+    }
+    files.push({ path: entry.name, ...(await writeNew(disk, join(directory, entry.name), entry.content())) });
+  }
+  const sha256 = hash.digest("hex");
+  if (digest !== undefined && digest !== sha256) {
+    throw new KcrError("ArchiveInvalid", `${name} is damaged: its sha256 is ${sha256}, not ${digest}`);
+  }
+  return await describe(disk, name, sha256, directory, files);
+}
+
+/** Reads what the unpacked files say of themselves, and sees that nothing is missing without which none restores. */
+async function describe(
+  disk: Disk,
+  name: string,
+  archive: string,
+  directory: string,
+  files: CopyFile[],
+): Promise<Unpacked> {
+  const sizes = new Map(files.map(({ path, size }) => [path, size]));
+  const text = async (path: string): Promise<string | undefined> => {
+    const size = sizes.get(path);
+    if (size === undefined) return undefined;
+    if (size > METADATA_BYTES) {
+      throw new ArchiveError("too-large", `${name}: ${path} has ${size} bytes, more than ${METADATA_BYTES}`);
+    }
+    return await disk.readFile(join(directory, path), "utf8");
+  };
+  const need = (path: string, found: string | undefined): string => {
+    if (found === undefined) throw new ArchiveError("missing", `${name}: has no ${path}`);
+    return found;
+  };
+  const open = (path: string): Promise<FileBytes> => FileBytes.open(join(directory, need(path, known(path))));
+  const known = (path: string): string | undefined => (sizes.has(path) ? path : undefined);
+  const images = (pattern: RegExp): string[] =>
+    files.map(({ path }) => path).filter((path) => pattern.test(path));
+
+  const config = parseConfigDump(name, need(CONFIG_DUMP, await text(CONFIG_DUMP)));
+  const spec = parseSpecDump(name, need(SPEC_DUMP, await text(SPEC_DUMP)));
+  const statusText = await text(STATUS_DUMP);
+  const status = statusText === undefined ? undefined : parseStatusDump(name, statusText);
+  const engine = engineOf(name, spec);
+  if (engine === "podman") {
+    throw new ArchiveError("unsupported", `${name}: made by Podman, which no node's runtime restores from`);
+  }
+  for (const kind of ["inventory", "pstree"] as const) {
+    await using image = await open(`${CHECKPOINT_DIRECTORY}/${kind}.img`);
+    await openImage(image, kind);
+  }
+  const [core] = images(/^checkpoint\/core-[0-9]+\.img$/);
+  need("process (checkpoint/core-*.img)", core);
+  return {
+    index: {
+      version: COPY_VERSION,
+      archive,
+      engine,
+      files,
+      openForWriting: await openForWriting(),
+      mounts: bindMountsOf(spec),
+    },
+    identity: identityOf(name, engine, config, spec, status),
+  };
+
+  async function openForWriting(): Promise<string[]> {
+    // CRIU writes it always: without it there would not even be a working directory.
+    await using list = await open(`${CHECKPOINT_DIRECTORY}/files.img`);
+    return await filesOpenForWriting(list, memory());
+  }
+  async function* memory(): AsyncGenerator<FileBytes, void, undefined> {
+    for (const path of images(/^checkpoint\/mm-[0-9]+\.img$/)) {
+      await using image = await open(path);
+      yield image;
+    }
+  }
+}
