@@ -44,11 +44,12 @@ export const ERRORS = {
     remedy: "Wait until the container runs and make a new request.",
   },
   RestoreInProgress: {
-    means: "The container ended and what follows is not decided yet: a dump now would bury its state.",
-    remedy: "Nothing: the next slot captures the restored container.",
+    means:
+      "The container is being restored, or ended and what follows is not decided yet: a dump now would bury its state.",
+    remedy: "Nothing: the next slot captures the restored container, and a restore that was asked for waits.",
   },
   DeadlineExceeded: {
-    means: "The checkpoint was not taken within the request's timeoutSeconds.",
+    means: "The checkpoint was not taken, or the container not restored, within timeoutSeconds.",
     remedy: "Look whether the agent of the node runs; raise timeoutSeconds for large containers.",
   },
   NodeLost: {
