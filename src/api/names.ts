@@ -49,6 +49,12 @@ export const requestName = (schedule: string, captured: Captured, distinctFor?: 
 export const checkpointName = (namespace: string, captured: Captured, distinctFor?: string): string =>
   timed(`${captured.pod}-${namespace}${containerPart(captured)}`, captured.at, distinct(distinctFor));
 
+/** `<CheckpointRestore>-saves-<hash of its UID>`: the request for what a container is before it goes back. */
+export const savingRequestName = (restore: string, uid: string): string => {
+  const tail = `-saves-${hash(uid, 8)}`;
+  return `${shorten(restore, MAX_NAME - tail.length)}${tail}`;
+};
+
 /** The schedule of a workload: a Deployment's has its name, another kind's `<name>-<kind>`. */
 export const scheduleName = (workload: string, kind: string): string =>
   shorten(kind === "Deployment" ? workload : `${workload}-${kind.toLowerCase()}`, MAX_NAME);

@@ -24,6 +24,7 @@ import {
   trimNode,
   trimPod,
 } from "./context.ts";
+import { demandController } from "./demand/controller.ts";
 import { requestController } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
@@ -119,6 +120,7 @@ export function createOperator(options: OperatorOptions): Operator {
             requestController(context),
             checkpointController(context),
             restoreController(context),
+            demandController(context),
           ];
           await Promise.all(controllers.map((controller) => controller.run(lead)));
         },
