@@ -9,6 +9,9 @@ import { Archives } from "./archives.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "./context.ts";
 import { dumpController } from "./dump/controller.ts";
 import { imageController } from "./image/controller.ts";
+import { notesController } from "./notes/controller.ts";
+import { armController, onlyLocal } from "./plan/arm.ts";
+import { planController } from "./plan/controller.ts";
 
 export type AgentOptions = Omit<Context, "archives" | "layout" | "recorder" | "caches">;
 
@@ -31,6 +34,7 @@ export function createAgent(options: AgentOptions): Agent {
       fieldSelector: `spec.nodeName=${node}`,
       indexes: {
         [BY_POD_UID]: ({ status }) => (status?.lineage === undefined ? [] : [status.lineage.podUID]),
+        [BY_NAMESPACE]: ({ metadata }) => [metadata.namespace ?? ""],
       },
     }),
     pods: new Cache({
@@ -66,9 +70,15 @@ export function createAgent(options: AgentOptions): Agent {
       }
       const context: Context = { ...options, archives, layout, recorder, caches };
       using running = follow(signal);
-      const parts = [...all, dumpController(context), imageController(context)].map((part) =>
-        part.run(running.signal),
-      );
+      const plans = planController(context);
+      const controllers = [
+        dumpController(context),
+        imageController(context),
+        plans,
+        armController(context, onlyLocal, (podUID) => plans.enqueue({ name: podUID })),
+        notesController(context),
+      ];
+      const parts = [...all, ...controllers].map((part) => part.run(running.signal));
       try {
         await Promise.all(parts);
       } finally {

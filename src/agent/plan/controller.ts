@@ -4,7 +4,7 @@ import type { Checkpoint } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { checkpoints, restores } from "../../api/kinds.ts";
 import { RESTORE_FROM_ANNOTATION } from "../../api/labels.ts";
-import { lineageOf } from "../../api/lineage.ts";
+import { lineageOf, type Run } from "../../api/lineage.ts";
 import { containersOf, handlerOf, type PodContainer } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
 import { ARMED, type CheckpointRestore } from "../../api/restore.ts";
@@ -104,48 +104,25 @@ export function planController(context: Context): Controller {
     });
   };
 
-  /**
-   * What the run may be restored from. What it was restored from may be of another pod, and of another node: then
-   * it, and what came before it, follow the run's own.
-   */
+  /** What it was restored from may be of another pod, and of another node. */
   const lineageFor = async (
     pod: Pod,
     container: string,
     { id, restoredFrom }: KnownRun,
     signal: AbortSignal,
   ): Promise<Checkpoint[]> => {
-    const parentOrigin = restoredFrom && {
-      containerID: restoredFrom.containerID,
-      takenTime: restoredFrom.takenTime,
-    };
-    const run = {
-      podUID: pod.metadata.uid ?? "",
-      container,
-      containerID: id,
-      parent: restoredFrom?.checkpoint,
-      parentOrigin,
-    };
-    const own = lineageOf(run, ofPod(pod, run.podUID));
-    if (restoredFrom === undefined || own.some(({ metadata }) => metadata.uid === restoredFrom.uid))
-      return own;
-    const parent = await checkpointOf(pod, restoredFrom.checkpoint, signal);
-    const lineage = parent?.status?.lineage;
-    if (parent?.metadata.uid !== restoredFrom.uid || lineage === undefined || lineage.podUID === run.podUID) {
-      return own;
-    }
-    const before = lineageOf(
-      { ...lineage, container: parent.spec.containerName },
-      ofPod(pod, lineage.podUID),
+    const { uid: podUID = "", namespace = "" } = pod.metadata;
+    const run: Run = { podUID, container, containerID: id };
+    const all = caches.checkpoints.byIndex(BY_NAMESPACE, namespace);
+    if (restoredFrom === undefined) return lineageOf(run, all);
+    const { checkpoint: parent, containerID, takenTime } = restoredFrom;
+    const known = caches.checkpoints.get(namespace, parent) !== undefined;
+    const fetched = known ? undefined : await checkpointOf(pod, parent, signal);
+    return lineageOf(
+      { ...run, parent, parentOrigin: { containerID, takenTime } },
+      fetched === undefined ? all : [...all, fetched],
     );
-    const older = before.filter((c) => takenAt(c) < takenAt(parent));
-    return [...own, parent, ...older];
   };
-
-  /** Checkpoints of that pod in this one's namespace: whoever writes a status elsewhere has no part in it. */
-  const ofPod = (pod: Pod, podUID: string): Checkpoint[] =>
-    caches.checkpoints
-      .byIndex(BY_POD_UID, podUID)
-      .filter(({ metadata }) => metadata.namespace === pod.metadata.namespace);
 
   const checkpointOf = async (
     { metadata: { namespace } }: Pod,
@@ -218,7 +195,6 @@ const everyContainer = (pod: Pod): PodContainer[] => [
   ...containersOf(pod),
 ];
 
-const takenAt = ({ spec }: Checkpoint): number => Date.parse(spec.checkpointTimestamp);
 const isNote = (name: string): boolean => name.endsWith(".json");
 const byUID = ({ metadata }: Pod): ObjectName => ({ name: metadata.uid ?? "" });
 const uid = (podUID: string | undefined): ObjectName[] => (podUID ? [{ name: podUID }] : []);
