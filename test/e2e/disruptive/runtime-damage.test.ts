@@ -78,7 +78,7 @@ describe.skipIf(cluster === undefined)("of a node's copies,", () => {
     expect(await mark(world, pod)).toBe(1);
     const { note } = await world.event("Restored", pod.metadata.name);
     expect(note).toContain(older.metadata.name);
-    await world.event("CopyCorrupt", pod.metadata.name);
+    expect((await world.event("RestoreFailed", pod.metadata.name)).note).toContain("CopyCorrupt");
     await waitFor("the copy to be whole again", async () => (await digest(core)) === before, {
       timeoutMs: 120_000,
     });
@@ -95,7 +95,8 @@ describe.skipIf(cluster === undefined)("of a node's copies,", () => {
 
     expect(await mark(world, pod)).toBe(0);
     for (const about of [pod.metadata.name, "only"]) {
-      expect((await world.event("StartedFresh", about)).note).toContain("CopyCorrupt");
+      expect((await world.event("RestoreFailed", about)).note).toContain("CopyCorrupt");
+      await world.event("StartedFresh", about);
     }
   });
 
