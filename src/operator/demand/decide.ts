@@ -152,7 +152,9 @@ function check({ spec, status }: CheckpointRestore, world: DemandWorld): Check {
     return not(waiting("ContainerNotRunning", `container ${container} of pod ${podName} does not run yet`));
   }
   const containerStatus = statusOf(pod, container);
-  const onSpecChange = world.protection.get(container)?.onSpecChange ?? "Fresh";
+  // A container that waits to be created loses nothing by being tried: its handler can name what differs.
+  const onSpecChange =
+    current.type === "awaiting" ? "Restore" : (world.protection.get(container)?.onSpecChange ?? "Fresh");
   const error = misfit(checkpoint, pod, container, containerStatus, world.named, onSpecChange);
   if (error !== undefined) return not({ type: "fail", error });
 
