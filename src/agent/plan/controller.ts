@@ -176,10 +176,7 @@ export function planController(context: Context): Controller {
     reconcile,
     sources: [
       changesOf(caches.pods, (pod) => [byUID(pod)]),
-      changesOf(caches.schedules, (schedule, previous) => {
-        const { namespace = "", generation } = schedule.metadata;
-        return previous?.metadata.generation === generation ? [] : uidsIn(namespace);
-      }),
+      changesOf(caches.schedules, ({ metadata }) => uidsIn(metadata.namespace ?? "")),
       changesOf(caches.checkpoints, ({ status }) => uid(status?.lineage?.podUID)),
       changesOf(caches.restores, ({ status }) => uid(status?.podUID)),
       runChanges(layout, log),
