@@ -40,15 +40,13 @@ export async function uninstall(
   );
 }
 
-/** The node's pods that have a container to be started or ended by one of the handlers. */
+/**
+ * The node's pods of the handlers, those that have ended too: the runtime does not know what it keeps of a container
+ * any more when it is started without the container's handler, and would never remove it.
+ */
 async function podsOfHandlers({ client, node }: Context, signal: AbortSignal): Promise<Pod[]> {
   const { items } = await client.list(pods, { fieldSelector: `spec.nodeName=${node}`, signal });
-  return items.filter(
-    ({ spec, status }) =>
-      HANDLERS.some((name) => name === spec?.runtimeClassName) &&
-      status?.phase !== "Succeeded" &&
-      status?.phase !== "Failed",
-  );
+  return items.filter(({ spec }) => HANDLERS.some((name) => name === spec?.runtimeClassName));
 }
 
 const describe = (users: readonly Pod[]): string => {
