@@ -8,7 +8,6 @@ import {
   futimesSync,
   lchownSync,
   linkSync,
-  lstatSync,
   lutimesSync,
   mkdirSync,
   openSync,
@@ -124,6 +123,10 @@ export class Extraction {
     this.result.removed += this.#tree.remove(parts, keep);
   }
 
+  isDirectory(parts: readonly RawPath[]): boolean {
+    return parts.length === 0 || this.#tree.stat(parts)?.isDirectory() === true;
+  }
+
   /** To be called after the last entry. */
   finish(): Extracted {
     for (const { parts, mtime } of this.#times.reverse()) {
@@ -142,7 +145,10 @@ export class Extraction {
   #directory(parts: readonly RawPath[], entry: TarEntry): void {
     this.#remembered += parts.reduce((sum, part) => sum + part.length, 64);
     if (this.#remembered > REMEMBERED_LIMIT) {
-      throw new PartError("ArchiveInvalid", "the tar has more directories, or longer names, than are extracted");
+      throw new PartError(
+        "ArchiveInvalid",
+        "the tar has more directories, or longer names, than are extracted",
+      );
     }
     if (parts.length === 0) this.#own(`${this.#tree.root}/.`, entry);
     else {
@@ -180,7 +186,8 @@ export class Extraction {
   }
 
   #symlink(place: Place, entry: TarEntry): void {
-    if (entry.linkName === "") throw new PartError("ArchiveInvalid", "the tar has a symbolic link to nothing");
+    if (entry.linkName === "")
+      throw new PartError("ArchiveInvalid", "the tar has a symbolic link to nothing");
     symlinkSync(raw(entry.linkName), place.path);
     lchownSync(place.path, entry.uid, entry.gid);
     lutimesOf(place.path, entry.mtime);
@@ -210,7 +217,9 @@ export class Extraction {
     try {
       this.#tools.makeNode(made, type, entry.major, entry.minor);
     } catch (cause) {
-      throw new PartError("RestoreFailed", `a ${type} of the checkpoint cannot be made on this node`, { cause });
+      throw new PartError("RestoreFailed", `a ${type} of the checkpoint cannot be made on this node`, {
+        cause,
+      });
     }
     renameSync(made, place.path);
     const fd = openSync(place.path, SAME_NODE);
@@ -243,6 +252,3 @@ const lutimesOf = (path: Buffer, mtime: number): void => lutimesSync(path, mtime
 function isLinkable(tree: Tree, parts: readonly RawPath[]): boolean {
   return parts.length > 0 && tree.stat(parts)?.isDirectory() === false;
 }
-
-/** Whether anything is at `path`, which is a link or not. */
-export const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;

@@ -121,9 +121,10 @@ export class Tree implements Disposable {
     }
   }
 
-  /** Names in the tree's own directory. */
-  names(): RawPath[] {
-    const directory = opendirSync(this.root, { encoding: "latin1" });
+  /** Names in a directory of it; without parts in its own. Errors: as of `at`. */
+  names(parts: readonly RawPath[] = []): RawPath[] {
+    using place = this.at([...parts, "."]);
+    const directory = opendirSync(place.directory, { encoding: "latin1" });
     try {
       const names: RawPath[] = [];
       for (let entry = directory.readSync(); entry; entry = directory.readSync()) names.push(entry.name);

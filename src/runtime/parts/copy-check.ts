@@ -1,0 +1,98 @@
+import { createHash } from "node:crypto";
+import { lstatSync, readdirSync } from "node:fs";
+import { basename, join } from "node:path";
+import {
+  CHECKPOINT_DIRECTORY,
+  COPY_INDEX,
+  CORRUPT_MARK,
+  type CopyFile,
+  type CopyIndex,
+  isPageData,
+  parseCopyIndex,
+} from "../../store/copy.ts";
+import { errnoOf, PartError } from "./errors.ts";
+import { openRegular, readSmall } from "./open-file.ts";
+
+const INDEX_LIMIT = 64 * 1024 * 1024;
+const AT_ONCE = 4;
+
+/**
+ * Sees that a copy is whole: everything that its index names is there, of the right size and, but for page data,
+ * of the right content, and CRIU would find nothing else beside its images.
+ *
+ * Errors: `PartError` of code `CopyCorrupt`, `corrupt` unless there is no copy at all, or it is marked already;
+ * the signal's reason.
+ */
+export async function checkCopy(dir: string, signal?: AbortSignal): Promise<CopyIndex> {
+  if (lstatSync(join(dir, CORRUPT_MARK), { throwIfNoEntry: false })) {
+    throw new PartError("CopyCorrupt", `the copy ${basename(dir)} is marked as damaged`);
+  }
+  const index = await readIndex(dir);
+  if (index.archive !== basename(dir)) throw damaged(dir, `${COPY_INDEX} is of ${index.archive}`);
+  assertNothingElse(dir, index.files);
+  const files = index.files.values();
+  const check = async (): Promise<void> => {
+    for (const file of files) {
+      signal?.throwIfAborted();
+      await checkFile(dir, file, signal);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, check));
+  return index;
+}
+
+async function readIndex(dir: string): Promise<CopyIndex> {
+  let text: string;
+  try {
+    text = await readSmall(join(dir, COPY_INDEX), INDEX_LIMIT);
+  } catch (cause) {
+    if (errnoOf(cause) === "ENOENT") {
+      throw new PartError("CopyCorrupt", `this node has no copy ${basename(dir)}`, { cause });
+    }
+    throw damaged(dir, `${COPY_INDEX} cannot be read`, cause);
+  }
+  const index = parseCopyIndex(text);
+  if (!index) throw damaged(dir, `${COPY_INDEX} is no index`);
+  return index;
+}
+
+/** CRIU looks for images by their names. */
+function assertNothingElse(dir: string, files: readonly CopyFile[]): void {
+  const known = new Set(files.flatMap(({ path }) => withParents(path)));
+  const images = join(dir, CHECKPOINT_DIRECTORY);
+  if (!lstatSync(images, { throwIfNoEntry: false })?.isDirectory()) {
+    throw damaged(dir, `${CHECKPOINT_DIRECTORY} is missing`);
+  }
+  const extra = readdirSync(images).find((name) => !known.has(`${CHECKPOINT_DIRECTORY}/${name}`));
+  if (extra !== undefined) {
+    throw damaged(dir, `${CHECKPOINT_DIRECTORY}/${extra} is not in its ${COPY_INDEX}`);
+  }
+}
+
+const withParents = (path: string): string[] =>
+  path.split("/").map((_, at, parts) => parts.slice(0, at + 1).join("/"));
+
+async function checkFile(dir: string, { path, size, sha256 }: CopyFile, signal?: AbortSignal): Promise<void> {
+  try {
+    const opened = await openRegular(join(dir, path));
+    await using file = opened.file;
+    if (opened.size !== size) throw damaged(dir, `${path} has ${opened.size} bytes, not ${size}`);
+    if (isPageData(path)) return;
+    const hash = createHash("sha256");
+    const buffer = Buffer.allocUnsafe(Math.min(size, 512 * 1024));
+    for (let at = 0; at < size; ) {
+      signal?.throwIfAborted();
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) break;
+      hash.update(buffer.subarray(0, bytesRead));
+      at += bytesRead;
+    }
+    if (hash.digest("hex") !== sha256) throw damaged(dir, `${path} is not what it was`);
+  } catch (error) {
+    if (signal?.aborted || (error instanceof PartError && error.corrupt)) throw error;
+    throw damaged(dir, `${path} cannot be read`, error);
+  }
+}
+
+const damaged = (dir: string, what: string, cause?: unknown): PartError =>
+  new PartError("CopyCorrupt", `the copy ${basename(dir)} is damaged: ${what}`, { corrupt: true, cause });
