@@ -22,10 +22,10 @@ import { MARKER_VERSION, writeMarker } from "./parts/marker.ts";
 import { divergingPath, missingMounts } from "./parts/mounts.ts";
 import { applyRootfsDiff } from "./parts/rootfs.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
-import { putBackVolumes } from "./parts/volumes.ts";
+import { type PutBack, putBackVolumes, sourcesOf } from "./parts/volumes.ts";
 import { criuErrors } from "./restore-log.ts";
 import { runRuntime } from "./run.ts";
-import { undo } from "./undo.ts";
+import { RESTORED_MARK, undo, VOLUMES_MARK } from "./undo.ts";
 
 /** One `create` that is to become a restore. */
 export interface Creation {
@@ -98,8 +98,12 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
     restoredTime: now.toISOString(),
     perPodEnv: plan.perPodEnv,
   });
+  using undoing = new DisposableStack();
+  let volumes: PutBack | undefined;
   if (note !== undefined && plan.volumes === "Capture") {
-    await putBackVolumes({ copyDir: copy, note, spec, aside: join(work, "volumes.json") });
+    writeFileSync(join(work, VOLUMES_MARK), JSON.stringify(sourcesOf(note, spec)), { flush: true });
+    volumes = await putBackVolumes({ copyDir: copy, note, spec });
+    undoing.defer(() => volumes?.undo());
   }
   const hostname = variable(spec.process.env, "HOSTNAME");
   const imagePath =
@@ -110,7 +114,15 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
     streams: true,
     timeoutMs: conf.restoreSeconds * 1000,
   });
-  if (ended.code === 0) return;
+  if (ended.code === 0) {
+    undoing.move();
+    // From here on it is restored, whatever is killed when.
+    writeFileSync(join(work, RESTORED_MARK), "", { flush: true });
+    rmSync(join(work, "dirty"));
+    volumes?.keep();
+    for (const name of [VOLUMES_MARK, "images"]) rmSync(join(work, name), { recursive: true, force: true });
+    return;
+  }
   const how = ended.signal === null ? `exit code ${ended.code}` : `ended after ${conf.restoreSeconds} s`;
   const reasons = [...criuErrors(join(work, "restore.log")), lastError(globalValue(call, "log"))].filter(
     (reason) => reason !== "",
@@ -209,11 +221,4 @@ function lastError(log: string | undefined): string {
   } catch {
     return "";
   }
-}
-
-/** What a restore that went well leaves behind for later calls, and nothing else. */
-export function settle({ layout, id }: Creation): void {
-  const work = layout.work(id);
-  writeFileSync(join(work, "restored"), "", { flush: true });
-  for (const name of ["dirty", "images"]) rmSync(join(work, name), { recursive: true, force: true });
 }

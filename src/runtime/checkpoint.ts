@@ -7,7 +7,7 @@ import { nodeName } from "./attempt.ts";
 import type { Conf } from "./conf.ts";
 import { overlayAt } from "./overlay.ts";
 import { readSpec } from "./parts/spec.ts";
-import { captureVolumes } from "./parts/volumes.ts";
+import { captureVolumes } from "./parts/volumes-capture.ts";
 
 const DEFAULT_RUNTIME_ROOT = "/run/runc";
 

@@ -5,13 +5,13 @@ import { isContainerID, isContainerName, isPodUID, Layout } from "../store/layou
 import { type Failure, NOTE_VERSION, type Note, type NoteHead } from "../store/notes.ts";
 import type { Plan } from "../store/plan.ts";
 import { type Call, globalValue } from "./args.ts";
-import { attempt, type Creation, settle } from "./attempt.ts";
+import { attempt, type Creation } from "./attempt.ts";
 import type { Conf } from "./conf.ts";
 import { afterRestore, decideCreate } from "./decide.ts";
 import { endOf } from "./exit.ts";
 import { Notebook } from "./notebook.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
-import { undo } from "./undo.ts";
+import { finish, undo } from "./undo.ts";
 
 /** What becomes of the call: the container runs; the real `create` shall be run; it shall fail. */
 export type Outcome = "restored" | "create" | "refused";
@@ -80,7 +80,6 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     notebook.writeState(state);
     const failure = await attempt(creation, candidate);
     if (failure === undefined) {
-      settle(creation);
       notebook.writeLast({ id, sandbox: who.sandbox, createdMs: attempted });
       notebook.note({
         ...head(decision.cause),
@@ -113,15 +112,20 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   );
 }
 
-/** After a `create` of ours that broke off: as if it had never begun. Errors: what cannot be made good. */
-export async function clean(conf: Conf, call: Call): Promise<void> {
+/**
+ * After a `create` of ours that broke off: as if it had never begun, or finished if the container runs restored.
+ * Errors: what cannot be made good.
+ */
+export async function clean(conf: Conf, call: Call): Promise<Outcome> {
   const id = call.words[0] ?? "";
   const layout = new Layout(conf.state);
   const spec = await readSpec(resolve(call.flags.get("bundle") ?? ".", "config.json"));
   const who = identityOf(spec);
-  if (!isContainerID(id) || who === undefined) return;
+  if (!isContainerID(id) || who === undefined) return "create";
+  if (finish(layout, id)) return "restored";
   new Notebook(layout, who).forget(id);
   await undo({ conf, layout, call, id });
+  return "create";
 }
 
 type Given = NoteHead & {

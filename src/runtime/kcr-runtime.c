@@ -515,9 +515,12 @@ static void create(int argc, char **argv, const struct call *call) {
     if (ended == 0) exit(0);
     if (ended == EXIT_REFUSED) exit(1);
     /* EXIT_CREATE: it put everything back, and says why in a note. Else it broke: nothing of it may stay. */
-    if (ended != EXIT_CREATE && run_node("clean", argc, argv) != EXIT_CREATE &&
-        path_in_state(plan, "runs/%s/%s/state.json", who.uid, who.container))
-      unlink(plan);
+    int cleaned = ended == EXIT_CREATE ? ended : run_node("clean", argc, argv);
+    if (cleaned == 0) {
+      note_run(call->id, &who);
+      exit(0);
+    }
+    if (cleaned != EXIT_CREATE && path_in_state(plan, "runs/%s/%s/state.json", who.uid, who.container)) unlink(plan);
   }
   note_run(call->id, &who);
 }

@@ -19,8 +19,7 @@ async function main([home = "", phase, , ...argv]: string[]): Promise<number> {
     case "create":
       return EXIT[await create(conf, call)];
     case "clean":
-      await clean(conf, call);
-      return EXIT.create;
+      return EXIT[await clean(conf, call)];
     case "checkpoint":
       await checkpoint(conf, call);
       return 0;

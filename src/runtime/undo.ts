@@ -3,8 +3,27 @@ import { join } from "node:path";
 import type { Layout } from "../store/layout.ts";
 import type { Call } from "./args.ts";
 import type { Conf } from "./conf.ts";
-import { undoVolumes } from "./parts/volumes.ts";
+import { dropFormerFiles, takeBackVolumes } from "./parts/volumes.ts";
 import { runRuntime } from "./run.ts";
+
+/** In a restore's working directory: the volumes whose files are being exchanged, a JSON list of directories. */
+export const VOLUMES_MARK = "volumes.json";
+
+/** In a restore's working directory: the container runs restored. kcr-runtime.c looks for it at `start`. */
+export const RESTORED_MARK = "restored";
+
+const sourcesIn = (path: string): string[] =>
+  existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as string[]) : [];
+
+/** Ends a restore that went well but for its last steps; false when it did not. */
+export function finish(layout: Layout, id: string): boolean {
+  const work = layout.work(id);
+  if (!existsSync(join(work, RESTORED_MARK))) return false;
+  dropFormerFiles(sourcesIn(join(work, VOLUMES_MARK)));
+  for (const name of ["dirty", VOLUMES_MARK, "images"])
+    rmSync(join(work, name), { recursive: true, force: true });
+  return true;
+}
 
 /**
  * Makes good what a restore that failed has left: of the runtime's state, the volumes, the root file system.
@@ -19,8 +38,7 @@ export async function undo(given: { conf: Conf; layout: Layout; call: Call; id: 
   if (!existsSync(mark)) return;
   const rootfs = readFileSync(mark, "utf8");
   await runRuntime(conf.runtime, [...call.globals, "delete", "--force", id]).catch(() => undefined);
-  const volumes = join(work, "volumes.json");
-  if (existsSync(volumes)) await undoVolumes(volumes);
+  takeBackVolumes(sourcesIn(join(work, VOLUMES_MARK)));
   const reset = await runRuntime(join(conf.home, "kcr-runtime"), ["--kcr-reset-overlay", rootfs]);
   if (reset.code !== 0) throw new Error(`${rootfs} could not be brought back to what it was`);
   rmSync(work, { recursive: true, force: true });
