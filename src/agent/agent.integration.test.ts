@@ -15,6 +15,7 @@ import {
 } from "../../test/support/kubelet.ts";
 import { makeNamespace } from "../../test/support/namespace.ts";
 import { startRegistry, type TestRegistry } from "../../test/support/registry.ts";
+import { installRuntimeClasses } from "../../test/support/runtime-classes.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
 import { ARCHIVE_FINALIZER, type Checkpoint, IMAGE_FINALIZER } from "../api/checkpoint.ts";
 import { findCondition } from "../api/conditions.ts";
@@ -31,6 +32,8 @@ import { writeStatus } from "../kube/write.ts";
 import type { Digest } from "../oci/digest.ts";
 import { verifyImage } from "../oci/push.ts";
 import { RegistryClient } from "../oci/registry.ts";
+import { Layout } from "../store/layout.ts";
+import { formatLast, LAST, type RunState, STATE, STATE_VERSION } from "../store/runs.ts";
 import { createAgent } from "./agent.ts";
 
 const kubeconfig = inject("kubeconfig");
@@ -44,6 +47,7 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
   beforeAll(async () => {
     client = Client.fromConfig({ kubeconfig });
     await installCrds(client);
+    await installRuntimeClasses(client);
     registry = await startRegistry();
   });
   afterAll(() => registry?.stop());
@@ -101,10 +105,15 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
   }
 
   /** A running pod on the node; its containers' IDs are made of their names. */
-  async function runningPod(name: string, containers = ["app"], metadata: object = {}): Promise<Pod> {
+  async function runningPod(
+    name: string,
+    containers = ["app"],
+    metadata: object = {},
+    spec: object = {},
+  ): Promise<Pod> {
     const pod = await client.create(pods, {
       metadata: { name, namespace, ...metadata },
-      spec: { nodeName: node, containers: containers.map((c) => ({ name: c, image: `${c}:1` })) },
+      spec: { ...spec, nodeName: node, containers: containers.map((c) => ({ name: c, image: `${c}:1` })) },
     } as Pod);
     const containerStatuses = containers.map((c) => ({
       name: c,
@@ -395,6 +404,56 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
       expect((await ended("r", "Failed")).status?.reason).toBe("RestoreInProgress");
       expect(await allCheckpoints()).toEqual([]);
       expect(await readdir(archives)).toEqual([]);
+    });
+
+    describe("of a pod of class kcr", () => {
+      const kcrPod = () => runningPod("p", ["app"], {}, { runtimeClassName: "kcr" });
+      const handlerWrites = async (pod: Pod, file: string, text: string) => {
+        const run = new Layout(join(directory, "kcr")).run({
+          podUID: pod.metadata.uid ?? "",
+          container: "app",
+        });
+        await mkdir(run, { recursive: true });
+        await writeFile(join(run, file), text);
+      };
+      const last = (id: string) => formatLast({ id, sandbox: "s", createdMs: 0 });
+
+      it("tell what the handler knows of the run: where its state came from", async () => {
+        const pod = await kcrPod();
+        const id = idOf("p", "app");
+        const takenTime = "2026-01-01T11:00:00.000Z";
+        const from = { checkpoint: "older", uid: "u", copy: "a".repeat(64), takenTime, containerID: "c0" };
+        const state: RunState = {
+          version: STATE_VERSION,
+          chain: ["c0", id],
+          restoredFrom: from,
+          crashes: {},
+          passedOver: [],
+          used: [],
+        };
+        await handlerWrites(pod, STATE, JSON.stringify(state));
+        await handlerWrites(pod, LAST, last(id));
+        await handOver("r", pod);
+        await startAgent();
+        const { status } = await checkpointNow(
+          (await ended("r", "Completed")).status?.checkpoint?.name ?? "",
+        );
+        expect(status).toMatchObject({
+          handler: "kcr",
+          lineage: { containerID: id, parent: "older", parentOrigin: { containerID: "c0", takenTime } },
+          baseImage: "app:1",
+          baseImageDigest: `app@sha256:${"2".repeat(64)}`,
+        });
+      });
+
+      it("are not made while the handler makes another run of it", async () => {
+        const pod = await kcrPod();
+        await handlerWrites(pod, LAST, last("next"));
+        await handOver("r", pod);
+        await startAgent();
+        expect((await ended("r", "Failed")).status?.reason).toBe("RestoreInProgress");
+        expect(kubelet.calls).toHaveLength(0);
+      });
     });
 
     it.each<[string, CheckpointSpec]>([

@@ -3,16 +3,18 @@ import { setCondition } from "../../api/conditions.ts";
 import { asKcrError, KcrError } from "../../api/errors.ts";
 import { API_VERSION } from "../../api/group.ts";
 import { checkpoints, requests, schedules } from "../../api/kinds.ts";
+import { handlerOf } from "../../api/pod.ts";
 import { readRecords } from "../../api/records.ts";
 import { type CaptureSource, type CheckpointRequest, READY } from "../../api/request.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isAlreadyExists, isForbidden, isNamespaceTerminating, isNotFound } from "../../kube/errors.ts";
-import { type ObjectName, pods } from "../../kube/resources.ts";
+import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { after } from "../../kube/signals.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import type { Context } from "../context.ts";
 import { type Captured, inspect, unfit } from "../inspect.ts";
 import type { Target } from "../kubelet.ts";
+import { type KnownRun, readRun } from "../plan/runs.ts";
 import { Slots } from "../slots.ts";
 import { capture, findLeftBehind } from "./capture.ts";
 import {
@@ -56,7 +58,7 @@ export function dumpController(context: Context): Controller {
 export function dumpReconciler(
   context: Context,
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
-  const { node, client, settings, archives, caches, log, now } = context;
+  const { node, client, settings, archives, layout, caches, log, now } = context;
   const slots = new Slots(settings.limits.perNode);
 
   return async (name, signal) => {
@@ -89,7 +91,7 @@ export function dumpReconciler(
     held.use(slot);
 
     const pod = await client.get(pods, podName(request), { signal }).catch(absent);
-    const dumpable = judgePod(request, pod);
+    const dumpable = judgePod(request, pod, pod && (await runOf(pod, request)));
     if (dumpable instanceof KcrError) {
       await fail(context, request, dumpable);
       return done;
@@ -256,10 +258,18 @@ export function dumpReconciler(
     context.recorder.record({ regarding: podReference(request, source.lineage.podUID), ...event });
   }
 
+  async function runOf(pod: Pod, { status }: CheckpointRequest): Promise<KnownRun | undefined> {
+    const container = status?.containerName;
+    if (handlerOf(pod) === undefined || container === undefined) return undefined;
+    return await readRun(layout, { podUID: pod.metadata.uid ?? "", container });
+  }
+
+  /** The Checkpoint whose image the container has. */
   async function parentOf(
     { pod, container }: Dumpable,
     signal: AbortSignal,
   ): Promise<Checkpoint | undefined> {
+    if (handlerOf(pod) !== undefined) return undefined;
     const parent = readRecords(pod)[container.name]?.parent;
     const { namespace } = pod.metadata;
     if (parent === undefined) return undefined;

@@ -169,14 +169,27 @@ describe("judgePod", () => {
   });
 
   it("does not dump a container that the pod does not have", () => {
-    expect(judgePod(request({ containerName: "nope" }), pod())).toMatchObject({ code: "ContainerNotFound" });
+    expect(judgePod(request({ containerName: "nope" }), pod())).toMatchObject({
+      code: "ContainerNotFound",
+    });
   });
 
   it("dumps the run that the operator has decided about", () => {
     const restored = pod({ metadata: record({ run: 2, parent: "c-1" }), container: { restartCount: 2 } });
-    expect(judgePod(request(), restored)).toMatchObject({ status: { containerID: "containerd://abc" } });
+    expect(judgePod(request(), restored)).toMatchObject({
+      status: { containerID: "containerd://abc" },
+    });
     expect(judgePod(request(), pod())).toMatchObject({ container: { name: "app" } });
     const unprotected = pod({ container: { restartCount: 7 } });
     expect(judgePod(request(), unprotected)).toMatchObject({ container: { name: "app" } });
+  });
+
+  it("of a pod of class kcr dumps the run that its handler knows as the newest", () => {
+    const kcr = pod({ metadata: record({ containerID: "another" }), container: { restartCount: 1 } });
+    kcr.spec!.runtimeClassName = "kcr";
+    const of = (id: string) => judgePod(request(), kcr, { id, passedOver: [] });
+    expect(of("abc")).toMatchObject({ run: { id: "abc" } });
+    expect(of("restoring")).toMatchObject({ code: "RestoreInProgress" });
+    expect(judgePod(request(), kcr)).toMatchObject({ container: { name: "app" } });
   });
 });

@@ -2,6 +2,7 @@ import { KcrError } from "../../api/errors.ts";
 import {
   type ContainerStatus,
   findContainer,
+  handlerOf,
   isRunning,
   type PodContainer,
   runtimeID,
@@ -10,6 +11,7 @@ import {
 import { mayDump, readRecords } from "../../api/records.ts";
 import { type CaptureSource, type CheckpointRequest, DEFAULT_TIMEOUT_SECONDS } from "../../api/request.ts";
 import type { Pod } from "../../kube/resources.ts";
+import type { KnownRun } from "../plan/runs.ts";
 
 /** What a request asks of its node's agent now. */
 export type DumpDecision =
@@ -80,10 +82,19 @@ export interface Dumpable {
   pod: Pod;
   container: PodContainer;
   status: ContainerStatus & { containerID: string };
+  /** Of a pod of class kcr: what the handler knows of the run. */
+  run: KnownRun | undefined;
 }
 
-/** Whether the container may be dumped now, judged by the pod as it is on the API server. */
-export function judgePod(request: CheckpointRequest, pod: Pod | undefined): Dumpable | KcrError {
+/**
+ * Whether the container may be dumped now, judged by the pod as it is on the API server and, for a pod of class
+ * kcr, by the newest run that the handler knows of.
+ */
+export function judgePod(
+  request: CheckpointRequest,
+  pod: Pod | undefined,
+  run?: KnownRun,
+): Dumpable | KcrError {
   const { name } = request.spec.podReference;
   const wanted = request.status?.containerName ?? "";
   if (pod === undefined) return new KcrError("PodNotFound", `pod ${name} does not exist`);
@@ -99,8 +110,11 @@ export function judgePod(request: CheckpointRequest, pod: Pod | undefined): Dump
   if (status?.state?.running === undefined || !containerID) {
     return new KcrError("ContainerNotRunning", `container ${wanted} of pod ${name} is not running`);
   }
-  if (!mayDump(readRecords(pod)[wanted], runtimeID(status.containerID))) {
+  const id = runtimeID(containerID);
+  const isDecided =
+    handlerOf(pod) === undefined ? mayDump(readRecords(pod)[wanted], id) : run === undefined || run.id === id;
+  if (!isDecided) {
     return new KcrError("RestoreInProgress", `container ${wanted} of pod ${name} has just restarted`);
   }
-  return { pod, container, status: { ...status, containerID } };
+  return { pod, container, status: { ...status, containerID }, run: handlerOf(pod) && run };
 }

@@ -1,24 +1,28 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { repositoryName } from "../../api/names.ts";
 import { defaultContainer, handlerOf, runtimeID } from "../../api/pod.ts";
-import { readRecords } from "../../api/records.ts";
+import { type ContainerRecord, readRecords } from "../../api/records.ts";
 import type { CaptureSource } from "../../api/request.ts";
 import { isPushed, pullAddress, registryOf, type Settings } from "../../api/settings.ts";
 import { specHash } from "../../api/spec-hash.ts";
 import type { Pod } from "../../kube/resources.ts";
+import type { KnownRun } from "../plan/runs.ts";
 import { workloadName } from "../workload.ts";
 import type { Dumpable } from "./decide.ts";
 
 /**
- * What is captured, as the pod tells before the dump begins. `parent` is the Checkpoint that the run was restored
- * from, as far as it still exists: what runs is its image then, and only it knows the true base.
+ * What is captured, as the pod tells before the dump begins. `parent` is the Checkpoint whose image the run was
+ * restored from, as far as it still exists: what runs is its image then, and only it knows the true base. A pod of
+ * class kcr runs its own image always, and where its state came from its handler knows.
  */
 export function sourceOf(
-  { pod, container, status }: Dumpable,
+  { pod, container, status, run }: Dumpable,
   parent: Checkpoint | undefined,
   settings: Settings,
 ): CaptureSource {
-  const record = readRecords(pod)[container.name];
+  const handler = handlerOf(pod);
+  const record = handler === undefined ? readRecords(pod)[container.name] : recordOf(run);
+  const isOfImage = handler === undefined && record?.parent !== undefined;
   const baseImage = record?.originalImage ?? container.image ?? status.image;
   return {
     lineage: {
@@ -31,12 +35,21 @@ export function sourceOf(
     defaultContainer: defaultContainer(pod) ?? container.name,
     repository: repositoryOf(pod, container.name, settings),
     baseImage,
-    baseImageDigest:
-      record?.parent === undefined ? status.imageID || undefined : parent?.status?.baseImageDigest,
+    baseImageDigest: isOfImage ? parent?.status?.baseImageDigest : status.imageID || undefined,
     specHash: specHash(container, baseImage),
     restoredFrom: container.image === parent?.status?.runtimeImage ? container.image : undefined,
-    handler: handlerOf(pod),
+    handler,
   };
+}
+
+/** What a record would say of a run that the handler knows. */
+function recordOf(
+  run: KnownRun | undefined,
+): Partial<Pick<ContainerRecord, "originalImage" | "parent" | "parentOrigin">> | undefined {
+  const from = run?.restoredFrom;
+  if (from === undefined) return undefined;
+  const { checkpoint: parent, containerID, takenTime } = from;
+  return { parent, parentOrigin: { containerID, takenTime } };
 }
 
 /** Repository path of the container's images; undefined where nothing is pushed. */

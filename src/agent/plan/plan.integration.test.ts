@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
 import { installCrds } from "../../../test/support/crds.ts";
 import { makeNamespace } from "../../../test/support/namespace.ts";
+import { installRuntimeClasses } from "../../../test/support/runtime-classes.ts";
 import { waitFor } from "../../../test/support/wait-for.ts";
 import { type Checkpoint, type CheckpointStatus, POISONED, RESTORABLE } from "../../api/checkpoint.ts";
 import { findCondition } from "../../api/conditions.ts";
@@ -12,9 +13,8 @@ import type { CheckpointRestore, RestoreStatus } from "../../api/restore.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
 import { settings } from "../../api/settings.ts";
 import { Client } from "../../kube/client.ts";
-import { isAlreadyExists } from "../../kube/errors.ts";
 import { silent } from "../../kube/log.ts";
-import { deployments, events, type KubeObject, type Pod, pods, resource } from "../../kube/resources.ts";
+import { deployments, events, type KubeObject, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
 import { COPY_INDEX, CORRUPT_MARK } from "../../store/copy.ts";
 import { Layout } from "../../store/layout.ts";
@@ -24,24 +24,13 @@ import { formatLast, LAST, type RunState, STATE, STATE_VERSION } from "../../sto
 import { type Agent, createAgent } from "../agent.ts";
 
 const kubeconfig = inject("kubeconfig");
-const runtimeClasses = resource<KubeObject & { handler: string }>({
-  group: "node.k8s.io",
-  version: "v1",
-  plural: "runtimeclasses",
-  kind: "RuntimeClass",
-  namespaced: false,
-});
-
 /** The agent on a real API server; what the handler leaves in kcr's directory is written by the test. */
 describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by the test", () => {
   let client: Client;
   beforeAll(async () => {
     client = Client.fromConfig({ kubeconfig });
     await installCrds(client);
-    const name = "kcr";
-    await client.create(runtimeClasses, { metadata: { name }, handler: name }).catch((error: unknown) => {
-      if (!isAlreadyExists(error)) throw error;
-    });
+    await installRuntimeClasses(client);
   });
 
   let directory: string;
