@@ -53,6 +53,16 @@ export const metricDefinitions = {
     labels: ["controller"],
     help: "Workers with a key in hand",
   },
+  controller_runtime_webhook_requests_total: {
+    type: "counter",
+    labels: ["webhook", "code"],
+    help: "Admission reviews by path and HTTP status",
+  },
+  controller_runtime_webhook_latency_seconds: {
+    type: "histogram",
+    labels: ["webhook"],
+    help: "Time to answer an admission review",
+  },
   leader_election_master_status: { type: "gauge", labels: ["name"], help: "1 while this process leads" },
   events_written_total: { type: "counter", labels: [], help: "Kubernetes Events written" },
   events_lost_total: {

@@ -6,11 +6,13 @@ import type {
   V1Deployment,
   V1Job,
   V1Lease,
+  V1MutatingWebhookConfiguration,
   V1Namespace,
   V1Node,
   V1PersistentVolumeClaim,
   V1Pod,
   V1ReplicaSet,
+  V1RuntimeClass,
   V1Secret,
   V1Service,
   V1ServiceAccount,
@@ -109,6 +111,8 @@ export type DaemonSet = Typed<V1DaemonSet>;
 export type Job = Typed<V1Job>;
 export type Lease = Typed<V1Lease>;
 export type KubeEvent = Typed<EventsV1Event>;
+export type RuntimeClass = Typed<V1RuntimeClass>;
+export type MutatingWebhookConfiguration = Typed<V1MutatingWebhookConfiguration>;
 export type CustomResourceDefinition = Typed<V1CustomResourceDefinition>;
 
 const core = { group: "", version: "v1" };
@@ -151,6 +155,20 @@ export const events = resource<KubeEvent>({
   version: "v1",
   plural: "events",
   kind: "Event",
+});
+export const runtimeClasses = resource<RuntimeClass>({
+  group: "node.k8s.io",
+  version: "v1",
+  plural: "runtimeclasses",
+  kind: "RuntimeClass",
+  namespaced: false,
+});
+export const mutatingWebhookConfigurations = resource<MutatingWebhookConfiguration>({
+  group: "admissionregistration.k8s.io",
+  version: "v1",
+  plural: "mutatingwebhookconfigurations",
+  kind: "MutatingWebhookConfiguration",
+  namespaced: false,
 });
 export const customResourceDefinitions = resource<CustomResourceDefinition>({
   group: "apiextensions.k8s.io",

@@ -1,5 +1,6 @@
 import type { Checkpoint } from "../api/checkpoint.ts";
 import { DEFAULT_CONTAINER_ANNOTATION, RECORD_ANNOTATION } from "../api/labels.ts";
+import { handlerOf } from "../api/pod.ts";
 import type { CheckpointRequest } from "../api/request.ts";
 import type { CheckpointRestore } from "../api/restore.ts";
 import type { CheckpointSchedule } from "../api/schedule.ts";
@@ -9,6 +10,7 @@ import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
 import type { KubeObject, Node, Pod } from "../kube/resources.ts";
+import { podRequests, quantitiesOf } from "./webhook/requests.ts";
 
 /** What every controller of the operator is given. */
 export interface Context {
@@ -85,6 +87,12 @@ export function trimPod(pod: Pod): Pod {
       restartPolicy: spec.restartPolicy,
       terminationGracePeriodSeconds: spec.terminationGracePeriodSeconds,
       runtimeClassName: spec.runtimeClassName,
+      // All that it asks of its node, in one.
+      resources: { requests: quantitiesOf(podRequests(spec)) },
+      // Of those of the class that have no node yet it matters where they may go.
+      ...(spec.nodeName === undefined && handlerOf(pod) !== undefined
+        ? { nodeSelector: spec.nodeSelector, affinity: spec.affinity, tolerations: spec.tolerations }
+        : {}),
       imagePullSecrets: spec.imagePullSecrets,
       containers: spec.containers.map(container),
       initContainers: spec.initContainers?.filter((c) => c.restartPolicy === "Always").map(container),
@@ -110,7 +118,9 @@ export function trimNode(node: Node): Node {
       resourceVersion: node.metadata.resourceVersion,
       labels: node.metadata.labels,
     },
+    spec: { taints: node.spec?.taints, unschedulable: node.spec?.unschedulable },
     status: {
+      allocatable: node.status?.allocatable,
       nodeInfo: node.status?.nodeInfo,
       conditions: node.status?.conditions?.filter((c) => c.type === "Ready"),
     },

@@ -27,6 +27,7 @@ const operator = createOperator({
   settings,
   log,
   metrics,
+  webhook: { port: Number(process.env["KCR_WEBHOOK_PORT"] ?? 8443) },
 });
 const health = await serveHealth({
   port: Number(process.env["KCR_HEALTH_PORT"] ?? 8081),

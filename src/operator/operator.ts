@@ -28,6 +28,7 @@ import { demandController } from "./demand/controller.ts";
 import { requestController } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
+import { createWebhook } from "./webhook/webhook.ts";
 import { workloadController } from "./workload/controller.ts";
 import { trimWorkload, workloadKinds } from "./workload/kinds.ts";
 
@@ -41,10 +42,12 @@ export interface OperatorOptions {
   log: Logger;
   metrics?: Metrics;
   now?: () => Date;
+  /** Where the pod-creation webhook listens; absent: it does not. Port 0: any that is free. */
+  webhook?: { port: number; host?: string };
 }
 
 export interface Operator {
-  /** Whether all caches have their first whole picture. */
+  /** Whether all caches have their first whole picture, and the webhook answers. */
   ready(): boolean;
   /** Watches, and acts while it leads, until the signal aborts. Errors: LeadershipLost; end the process then. */
   run(signal: AbortSignal): Promise<void>;
@@ -90,7 +93,11 @@ export function createOperator(options: OperatorOptions): Operator {
       ...common,
       resource: pods,
       transform: trimPod,
-      indexes: { [BY_NAMESPACE]: byNamespace, [BY_UID]: (pod) => [pod.metadata.uid ?? ""] },
+      indexes: {
+        [BY_NAMESPACE]: byNamespace,
+        [BY_NODE]: (pod) => [pod.spec?.nodeName ?? ""],
+        [BY_UID]: (pod) => [pod.metadata.uid ?? ""],
+      },
     }),
     nodes: new Cache({ ...common, resource: nodes, transform: trimNode }),
   };
@@ -98,17 +105,22 @@ export function createOperator(options: OperatorOptions): Operator {
     resource,
     cache: new Cache({ ...common, resource, transform: (w) => trimWorkload(w, SCHEDULE_ANNOTATION) }),
   }));
+  const webhook = options.webhook && createWebhook({ ...common, ...options.webhook, namespace, caches });
   const all: Array<Pick<Cache<Pod>, "synced" | "run">> = [
     ...Object.values(caches),
+    ...(webhook?.caches ?? []),
     ...workloads.map(({ cache }) => cache),
   ];
 
   return {
-    ready: () => all.every((cache) => cache.synced),
+    ready: () => all.every((cache) => cache.synced) && (webhook?.ready() ?? true),
     async run(signal) {
       const recorder = new EventRecorder({ ...common, controller: "kcr-operator", instance: identity });
       using running = follow(signal);
-      const watching = Promise.all(all.map((cache) => cache.run(running.signal)));
+      const watching = Promise.all([
+        ...all.map((cache) => cache.run(running.signal)),
+        webhook?.run(running.signal),
+      ]);
       const leading = runAsLeader(
         { ...common, namespace, name: "kcr-operator", identity: `${identity}_${randomUUID()}` },
         async (lead) => {
@@ -121,6 +133,7 @@ export function createOperator(options: OperatorOptions): Operator {
             checkpointController(context),
             restoreController(context),
             demandController(context),
+            ...(webhook === undefined ? [] : [webhook.rotation(now)]),
           ];
           await Promise.all(controllers.map((controller) => controller.run(lead)));
         },
