@@ -93,8 +93,10 @@ export function demandController(context: Context): Controller {
       case "wait": {
         const { why, againMs } = decision;
         const { reason, message, phase = "Pending" } = restore.status ?? {};
-        if (why !== undefined && (why.code !== reason || why.message !== message)) {
-          await write(restore, { phase, reason: why.code, message: why.message });
+        // A phase that was begun is under way; only what was not begun has a reason for that.
+        const code = phase === "Pending" ? why?.code : undefined;
+        if (why !== undefined && (code !== reason || why.message !== message)) {
+          await write(restore, { phase, reason: code, message: why.message });
         }
         return again(againMs);
       }
