@@ -52,19 +52,20 @@ export const goodConfig = (annotations: Record<string, string> = {}): object => 
 
 export function makeCase(random: Random, { copies }: CaseContext): CreateCase {
   const stamped = random.chance(0.02) ? { "kcr.io/restore-from": "c1" } : {};
+  // Calls with a plan start Node, and are dear: a tenth of all.
+  const isPlanned = random.chance(0.1);
   let config: unknown = goodConfig(stamped);
-  if (random.chance(0.5)) config = mutated(config, random);
+  if (random.chance(isPlanned ? 0.25 : 0.5)) config = mutated(config, random);
   const made: CreateCase = {
     argv: argvOf(random),
-    config: random.chance(0.8) ? JSON.stringify(config) : asText(config, random),
+    config: random.chance(isPlanned ? 0.95 : 0.8) ? JSON.stringify(config) : asText(config, random),
     exits: {
       create: random.pick([0, 0, 0, 1, 42]),
-      restore: random.pick([0, 0, 1, 137]),
+      restore: random.pick([0, 0, 0, 1, 137]),
       delete: random.pick([0, 1]),
     },
   };
-  // Calls with a plan start Node, and are dear: a fifth of all.
-  if (random.chance(0.2)) made.plan = planOf(random, copies);
+  if (isPlanned) made.plan = planOf(random, copies);
   if (random.chance(0.7)) made.last = random.chance(0.9) ? lastOf(random) : random.pick(NASTY);
   if (random.chance(0.3)) made.killed = random.chance(0.8) ? LAST : random.pick(NASTY);
   if (random.chance(0.4)) made.state = stateOf(random, copies);
@@ -104,6 +105,10 @@ function argvOf(random: Random): string[] {
   return argv;
 }
 
+/** Mostly the good one. */
+const copyFrom = (copies: string[], random: Random): string =>
+  random.chance(0.6) ? (copies[0] ?? "") : random.pick(copies);
+
 const candidateOf = (copy: string, n: number): object => ({
   checkpoint: `c${n}`,
   uid: `uid-${n}`,
@@ -114,7 +119,7 @@ const candidateOf = (copy: string, n: number): object => ({
 
 function planOf(random: Random, copies: string[]): string {
   const candidates = Array.from({ length: random.below(3) + 1 }, (_, n) =>
-    candidateOf(random.pick(copies), n),
+    candidateOf(copyFrom(copies, random), n),
   );
   const plan = {
     version: random.chance(0.95) ? 1 : 2,
@@ -131,7 +136,9 @@ function planOf(random: Random, copies: string[]): string {
     stableSeconds: 30,
     perPodEnv: ["PATH"],
     candidates,
-    ...(random.chance(0.2) ? { armed: { id: "ask", candidate: candidateOf(random.pick(copies), 9) } } : {}),
+    ...(random.chance(0.2)
+      ? { armed: { id: "ask", candidate: candidateOf(copyFrom(copies, random), 9) } }
+      : {}),
   };
   return random.chance(0.7) ? JSON.stringify(plan) : asText(mutated(plan, random), random);
 }
@@ -143,7 +150,7 @@ function stateOf(random: Random, copies: string[]): string {
   const state = {
     version: 1,
     chain: random.chance(0.7) ? ["zz", LAST] : [],
-    restoredFrom: candidateOf(random.pick(copies), 1),
+    restoredFrom: candidateOf(copyFrom(copies, random), 1),
     crashes: { "uid-1": random.below(5) },
     passedOver: random.chance(0.2) ? ["uid-0"] : [],
     used: random.chance(0.2) ? ["ask"] : [],
