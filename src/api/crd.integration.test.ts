@@ -4,8 +4,9 @@ import { makeNamespace } from "../../test/support/namespace.ts";
 import { Client } from "../kube/client.ts";
 import { isInvalid } from "../kube/errors.ts";
 import type { KubeObject, Resource } from "../kube/resources.ts";
+import { writeStatus } from "../kube/write.ts";
 import { API_VERSION } from "./group.ts";
-import { checkpoints, requests, schedules } from "./kinds.ts";
+import { checkpoints, requests, restores, schedules } from "./kinds.ts";
 
 const kubeconfig = inject("kubeconfig");
 
@@ -80,15 +81,48 @@ describe.skipIf(kubeconfig === undefined)("the API server", () => {
     expect(await create(schedules, { ...schedule, ...more })).toBe(expected);
   });
 
-  it("does not let a request change once it is made", async () => {
-    const made = await client.create(requests, {
-      apiVersion: API_VERSION,
-      kind: requests.kind,
-      metadata: { name: "fixed", namespace },
-      spec: request,
-    });
-    const change = { type: "merge" as const, body: { spec: { containerName: "other" } } };
-    await expect(client.patch(requests, made.metadata, change)).rejects.toSatisfy(isInvalid);
+  const restore = { checkpointName: "web-shop-1", podReference: { name: "web" } };
+  it.each([
+    ["as it is written", {}, "taken"],
+    ["with all it may say", { containerName: "app", discardCurrent: true, timeoutSeconds: 60 }, "taken"],
+    ["with a path for a Checkpoint", { checkpointName: "other/web-shop-1" }, "refused"],
+    ["without a Checkpoint", { checkpointName: undefined }, "refused"],
+    ["without a pod", { podReference: undefined }, "refused"],
+    ["with a path in containerName", { containerName: "../app" }, "refused"],
+    ["with no time at all", { timeoutSeconds: 0 }, "refused"],
+  ])("takes or refuses a CheckpointRestore %s", async (_, more, expected) => {
+    expect(await create(restores, { ...restore, ...more })).toBe(expected);
+  });
+
+  it.each([
+    ["request", requests, request],
+    ["CheckpointRestore", restores, restore],
+  ] as [string, Resource, object][])(
+    "does not let a %s change once it is made",
+    async (_, resource, spec) => {
+      const made = await client.create(resource, {
+        apiVersion: API_VERSION,
+        kind: resource.kind,
+        metadata: { name: "fixed", namespace },
+        spec,
+      } as KubeObject);
+      const change = { type: "merge" as const, body: { spec: { containerName: "other" } } };
+      await expect(client.patch(resource, made.metadata, change)).rejects.toSatisfy(isInvalid);
+    },
+  );
+
+  it("fills in what a CheckpointRestore leaves out, and narrows lists of them by node", async () => {
+    const metadata = { name: "narrow", namespace };
+    const object = { apiVersion: API_VERSION, kind: restores.kind, metadata, spec: restore };
+    const made = await client.create(restores, object);
+    expect(made.spec).toMatchObject({ discardCurrent: false, timeoutSeconds: 300 });
+    const listed = async () => {
+      const { items } = await client.list(restores, { namespace, fieldSelector: "status.nodeName=worker-9" });
+      return items.map((r) => r.metadata.name);
+    };
+    expect(await listed()).toEqual([]);
+    await writeStatus(client, restores, made, { phase: "Restoring", nodeName: "worker-9" });
+    expect(await listed()).toEqual(["narrow"]);
   });
 
   it("narrows lists by node", async () => {
