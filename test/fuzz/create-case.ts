@@ -51,7 +51,7 @@ export const goodConfig = (annotations: Record<string, string> = {}): object => 
 });
 
 export function makeCase(random: Random, { copies }: CaseContext): CreateCase {
-  const stamped = random.chance(0.02) ? { "kcr.io/restore-from": "c1" } : {};
+  const stamped: Record<string, string> = random.chance(0.02) ? { "kcr.io/restore-from": "c1" } : {};
   // Calls with a plan start Node, and are dear: a tenth of all.
   const isPlanned = random.chance(0.1);
   let config: unknown = goodConfig(stamped);
