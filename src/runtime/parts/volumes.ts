@@ -196,18 +196,18 @@ class Volume implements Disposable {
   undo(): void {
     if (!this.#isSetAside) return;
     this.#takeBack();
-    const { uid, gid, mode, mtime } = this.#before;
+    const { uid, gid, mode, mtimeMs } = this.#before;
     const root = `${this.#tree.root}/.`;
     chownSync(root, uid, gid);
     chmodSync(root, mode & 0o7777);
-    lutimesSync(root, mtime, mtime);
+    lutimesSync(root, mtimeMs / 1000, mtimeMs / 1000);
   }
 
   keep(): void {
-    const { mtime } = lstatSync(`${this.#tree.root}/.`);
+    const { mtimeMs } = lstatSync(`${this.#tree.root}/.`);
     this.#move([BEFORE], [GONE]);
     this.#tree.remove([GONE]);
-    lutimesSync(`${this.#tree.root}/.`, mtime, mtime);
+    lutimesSync(`${this.#tree.root}/.`, mtimeMs / 1000, mtimeMs / 1000);
   }
 
   #takeBack(): void {
