@@ -2,11 +2,12 @@ import { connect } from "node:net";
 import { attach, type Cluster } from "../../cluster/cluster.ts";
 import type { Checkpoint } from "../../src/api/checkpoint.ts";
 import { API_VERSION } from "../../src/api/group.ts";
-import { checkpoints, isGood, isTerminal, requests, schedules } from "../../src/api/kinds.ts";
+import { checkpoints, isGood, isTerminal, requests, restores, schedules } from "../../src/api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../../src/api/labels.ts";
 import { type ContainerStatus, findContainer, runtimeID, statusOf } from "../../src/api/pod.ts";
 import { readRecords } from "../../src/api/records.ts";
 import type { CheckpointRequest, RequestSpec } from "../../src/api/request.ts";
+import type { CheckpointRestore, RestoreSpec } from "../../src/api/restore.ts";
 import type { CheckpointSchedule, ScheduleSpec } from "../../src/api/schedule.ts";
 import { Client } from "../../src/kube/client.ts";
 import {
@@ -189,6 +190,20 @@ export class World {
     const name = request.status?.checkpoint?.name;
     if (name === undefined) throw new Error(`request failed: ${await this.#whyFailed(pod, request)}`);
     return await this.good(name);
+  }
+
+  /** Asks for a restore and waits until it has ended. */
+  async goBack(name: string, spec: RestoreSpec): Promise<CheckpointRestore> {
+    const metadata = { namespace: this.namespace, name };
+    await this.client.create(restores, { apiVersion: API_VERSION, kind: restores.kind, metadata, spec });
+    return await waitFor(
+      `CheckpointRestore ${name} to end`,
+      async () => {
+        const restore = await this.client.get(restores, metadata);
+        return isTerminal(restore) && restore;
+      },
+      { timeoutMs: 240_000 },
+    );
   }
 
   /** What a failed request says, and what CRIU does where its log is named. */
