@@ -4,6 +4,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { ensureBinaries } from "../../../cluster/binaries.ts";
 import { type ApiServer, startApiServer } from "../../../test/support/apiserver.ts";
+import { applyManifests } from "../../../test/support/manifests.ts";
 import { makeNamespace } from "../../../test/support/namespace.ts";
 import { waitFor } from "../../../test/support/wait-for.ts";
 import { API_VERSION } from "../../api/group.ts";
@@ -47,9 +48,7 @@ describe.skipIf(inject("kubeconfig") === undefined)("the pod-creation webhook", 
   beforeAll(async () => {
     api = await startApiServer();
     admin = Client.fromConfig({ kubeconfig: api.kubeconfig });
-    const { "kubernetes/kubectl": kubectl = "" } = await ensureBinaries(["kubernetes/kubectl"]);
-    const config = ["--kubeconfig", api.kubeconfig];
-    await promisify(execFile)(kubectl, [...config, "apply", "--server-side", "-k", "config"]);
+    await applyManifests(api);
     await makeNode("plain-1", {});
     await makeNode("ready-1", { [RUNTIME_LABEL]: RUNTIME_READY });
     // No pod of the operator runs here: the Service leads to this process.
