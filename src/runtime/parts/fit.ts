@@ -1,4 +1,4 @@
-import { CAPABILITY_SETS, type RuntimeSpec, type SpecMount } from "./spec.ts";
+import { CAPABILITY_SETS, isBind, type RuntimeSpec, type SpecMount } from "./spec.ts";
 
 /**
  * What the process of a checkpoint was given otherwise than the new container's would be: names of what differs, a
@@ -85,31 +85,34 @@ function environment(variables: readonly string[]): Map<string, string> {
   );
 }
 
-const SERVICE_NAMES = [
-  /^([A-Z0-9_]+)_SERVICE_HOST$/,
-  /^([A-Z0-9_]+?)_SERVICE_PORT(?:_[A-Z0-9_]+)?$/,
-  /^([A-Z0-9_]+?)_PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?$/,
-  /^([A-Z0-9_]+)_PORT$/,
-];
 const ADDRESS = /^[0-9a-f.:]+$/i;
 const PORT = /^[0-9]+$/;
 const PORT_ADDRESS = /^(?:tcp|udp|sctp):\/\/\S+:[0-9]+$/;
+/** Names and values of the variables that the kubelet makes for a Service (pkg/kubelet/envvars). */
+const OF_SERVICE: readonly [RegExp, RegExp][] = [
+  [/^([A-Z0-9_]+)_SERVICE_HOST$/, ADDRESS],
+  [/^([A-Z0-9_]+?)_SERVICE_PORT(?:_[A-Z0-9_]+)?$/, PORT],
+  [/^([A-Z0-9_]+)_PORT$/, PORT_ADDRESS],
+  [/^([A-Z0-9_]+?)_PORT_[0-9]+_(?:TCP|UDP|SCTP)$/, PORT_ADDRESS],
+  [/^([A-Z0-9_]+?)_PORT_[0-9]+_(?:TCP|UDP|SCTP)_ADDR$/, ADDRESS],
+  [/^([A-Z0-9_]+?)_PORT_[0-9]+_(?:TCP|UDP|SCTP)_PORT$/, PORT],
+  [/^([A-Z0-9_]+?)_PORT_[0-9]+_(?:TCP|UDP|SCTP)_PROTO$/, /^(?:tcp|udp|sctp)$/],
+];
 
 /**
- * Whether the kubelet put it there for a Service of the pod's namespace (pkg/kubelet/envvars): a variable that only
- * is named like one, such as APP_PORT=8080, comes without the others of its Service.
+ * Whether the kubelet put it there for a Service of the pod's namespace. A variable that only is named like one,
+ * such as APP_PORT=8080, has another value, or comes without the others of its Service.
  */
 function isServiceLink(name: string, all: ReadonlyMap<string, string>): boolean {
-  if (name.endsWith("_PORT") && !name.endsWith("_SERVICE_PORT") && !/_PORT_[0-9]+_[A-Z]+_PORT$/.test(name)) {
-    if (!PORT_ADDRESS.test(all.get(name) ?? "")) return false;
-  }
-  return SERVICE_NAMES.some((pattern) => {
-    const service = pattern.exec(name)?.[1];
+  const is = (wanted: RegExp, other: string): boolean => wanted.test(all.get(other) ?? "");
+  return OF_SERVICE.some(([names, value]) => {
+    const service = names.exec(name)?.[1];
     return (
       service !== undefined &&
-      ADDRESS.test(all.get(`${service}_SERVICE_HOST`) ?? "") &&
-      PORT.test(all.get(`${service}_SERVICE_PORT`) ?? "") &&
-      PORT_ADDRESS.test(all.get(`${service}_PORT`) ?? "")
+      is(value, name) &&
+      is(ADDRESS, `${service}_SERVICE_HOST`) &&
+      is(PORT, `${service}_SERVICE_PORT`) &&
+      is(PORT_ADDRESS, `${service}_PORT`)
     );
   });
 }
@@ -125,10 +128,6 @@ function mountDifferences(dumped: readonly SpecMount[], now: readonly SpecMount[
     );
   return differing(kinds(dumped), kinds(now)).map(printable);
 }
-
-/** Whether a mount shows files of the node. */
-export const isBind = ({ type, options }: Pick<SpecMount, "type" | "options">): boolean =>
-  type === "bind" || options.includes("bind") || options.includes("rbind");
 
 /** For a message of one line. */
 const printable = (name: string): string => name.replace(/[\0-\x1f\x7f]/g, "?").slice(0, 256);

@@ -1,8 +1,7 @@
 import { posix } from "node:path";
 import type { CopyIndex, HandlerNote } from "../../store/copy.ts";
 import type { Plan } from "../../store/plan.ts";
-import { isBind } from "./fit.ts";
-import type { RuntimeSpec, SpecMount } from "./spec.ts";
+import { isBind, type RuntimeSpec, type SpecMount } from "./spec.ts";
 
 /** Mount points that the dump has and the new container lacks: CRIU cannot restore without them. */
 export function missingMounts(index: Pick<CopyIndex, "mounts">, spec: Pick<RuntimeSpec, "mounts">): string[] {

@@ -196,6 +196,34 @@ describe("a layer of containerd's", () => {
     ]);
   });
 
+  it("is applied to an overlay as a runtime mounts it", async () => {
+    const [lower, upper, work] = ["lower", "upper", "work"].map((name) => join(base, name));
+    for (const dir of [`${lower}/bin/old`, upper!, work!]) mkdirSync(dir, { recursive: true });
+    writeFileSync(`${lower}/bin/tool`, "image");
+    writeFileSync(`${lower}/bin/old/file`, "image");
+    writeFileSync(`${lower}/gone`, "image");
+    const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    execFileSync("mount", ["-t", "overlay", "-o", options, "overlay", rootfs]);
+    try {
+      await pack([
+        { name: "./", type: "directory" },
+        { name: ".wh.gone" },
+        { name: "bin/", type: "directory" },
+        { name: "bin/again", type: "link", linkname: "bin/tool" },
+        { name: "bin/old", content: "now a file" },
+        { name: "bin/new", type: "directory" },
+        { name: "bin/pipe", type: "fifo" },
+      ]);
+      await apply();
+      expect(readdirSync(rootfs)).toEqual(["bin"]);
+      expect(readdirSync(at("bin")).sort()).toEqual(["again", "new", "old", "pipe", "tool"]);
+      expect(readFileSync(at("bin", "again"), "utf8")).toBe("image");
+      expect(readdirSync(`${lower}/bin`).sort()).toEqual(["old", "tool"]);
+    } finally {
+      execFileSync("umount", [rootfs]);
+    }
+  });
+
   it("changes nothing where there is none", async () => {
     expect(await apply()).toMatchObject({ files: 0, directories: 0, removed: 0 });
   });

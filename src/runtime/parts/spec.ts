@@ -25,6 +25,10 @@ export interface SpecMount {
   options: string[];
 }
 
+/** Whether a mount shows files of the node. */
+export const isBind = ({ type, options }: Pick<SpecMount, "type" | "options">): boolean =>
+  type === "bind" || options.includes("bind") || options.includes("rbind");
+
 export interface SpecProcess {
   args: string[];
   /** `NAME=value`. */
