@@ -8,6 +8,7 @@ import { customResourceDefinitions } from "../src/api/crd.ts";
 import { ERRORS } from "../src/api/errors.ts";
 import { API_VERSION } from "../src/api/group.ts";
 import { requestSpec } from "../src/api/request.ts";
+import { restoreSpec } from "../src/api/restore.ts";
 import { restorePolicy, scheduleSpec } from "../src/api/schedule.ts";
 import { settings } from "../src/api/settings.ts";
 
@@ -46,6 +47,7 @@ const specs: Record<string, z.ZodType> = {
   CheckpointSchedule: z.strictObject({ ...scheduleSpec.shape, restore: restorePolicy.strict().optional() }),
   CheckpointRequest: requestSpec.strict(),
   Checkpoint: checkpointSpec.strict(),
+  CheckpointRestore: restoreSpec.strict(),
 };
 const manifest = (spec: z.ZodType) =>
   z.strictObject({
@@ -81,7 +83,7 @@ describe.each(everyPage)("%s", (path, text) => {
       text,
       /`((?:Kubelet|Registry|ImagePull|Invalid|Strategy|Restore|Node|Checkpoint)[A-Z]\w+)`/g,
     );
-    const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests"];
+    const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests", "CheckpointRestores"];
     expect(codes.filter((code) => !(code in ERRORS) && !kinds.includes(code))).toEqual([]);
     const folders = matchesOf(text, /`((?:src|config|docs|cluster|demo|bench|test|scripts)\/[\w./-]*)`/g);
     expect(folders.filter((folder) => !existsSync(join(root, folder)))).toEqual([]);
@@ -111,6 +113,7 @@ describe("examples", () => {
     const kinds = examples.map(([path, example]) => [path, example["kind"]]);
     expect(kinds).toContainEqual(["docs/guides/first-steps.md", "CheckpointSchedule"]);
     expect(kinds).toContainEqual(["docs/guides/first-steps.md", "CheckpointRequest"]);
+    expect(kinds).toContainEqual(["docs/guides/first-steps.md", "CheckpointRestore"]);
     expect(examples.some(([path, example]) => path === "README.md" && "registry" in example)).toBe(true);
   });
 
