@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { stringify } from "yaml";
 import { bundle } from "../scripts/build.ts";
+import { RUNTIME_LABEL, RUNTIME_READY } from "../src/api/labels.ts";
 import type { Settings } from "../src/api/settings.ts";
 import type { Cluster } from "./cluster.ts";
 import { ensurePackages } from "./debian.ts";
@@ -14,8 +15,11 @@ export interface InstallOptions {
   signal?: AbortSignal;
   /** Laid over the settings of the local cluster, part by part. */
   settings?: Partial<Record<keyof Settings, object | string>>;
-  /** Whether the nodes get the runtime handler; yes unless this is false. */
-  handler?: boolean;
+  /**
+   * Whether the nodes get the runtime handler: `offered` (unless said) waits until they offer it, `ready` until
+   * each has also tried it on itself, and takes pods of its class.
+   */
+  handler?: "none" | "offered" | "ready";
 }
 
 const root = join(import.meta.dirname, "..");
@@ -32,7 +36,7 @@ export function localSettings(cluster: Cluster, more: InstallOptions["settings"]
       ...(more.registry as object | undefined),
     },
     // A node's PID 1 starts its containerd again.
-    installer: { restart: "signal" },
+    installer: { restart: "signal", ...(more.installer as object | undefined) },
   };
 }
 
@@ -42,7 +46,7 @@ export function localSettings(cluster: Cluster, more: InstallOptions["settings"]
  * date.
  */
 export async function installKcr(cluster: Cluster, options: InstallOptions = {}): Promise<void> {
-  const { progress = silent, signal, settings, handler = true } = options;
+  const { progress = silent, signal, settings, handler = "offered" } = options;
   const work = await mkdtemp(join(tmpdir(), "kcr-install-"));
   try {
     await ensurePackages(["gcc", "libc6-dev"], progress, signal);
@@ -54,7 +58,7 @@ export async function installKcr(cluster: Cluster, options: InstallOptions = {})
       kind: "Kustomization",
       resources: [relative(work, join(root, "config"))],
       images: [{ name: "kcr", newName, digest }],
-      patches: handler ? [] : [{ patch: stringify(withoutInstaller) }],
+      patches: handler !== "none" ? [] : [{ patch: stringify(withoutInstaller) }],
       configMapGenerator: [
         { name: "kcr-config", namespace: "kcr-system", behavior: "replace", files: ["config.yaml"] },
       ],
@@ -68,7 +72,12 @@ export async function installKcr(cluster: Cluster, options: InstallOptions = {})
       const wait = ["-n", "kcr-system", "rollout", "status", "--timeout=120s"];
       await cluster.kubectl([...wait, "deployment/kcr-operator"], { signal });
       await cluster.kubectl([...wait, "daemonset/kcr-agent"], { signal });
-      if (handler) await cluster.kubectl([...wait, "daemonset/kcr-installer"], { signal });
+      if (handler !== "none") await cluster.kubectl([...wait, "daemonset/kcr-installer"], { signal });
+      if (handler === "ready") {
+        const label = `jsonpath={.metadata.labels.${RUNTIME_LABEL.replaceAll(".", "\\.")}}=${RUNTIME_READY}`;
+        const all = cluster.nodes.map(({ name }) => `node/${name}`);
+        await cluster.kubectl(["wait", ...all, `--for=${label}`, "--timeout=240s"], { signal });
+      }
     });
   } finally {
     await rm(work, { recursive: true, force: true });

@@ -1,7 +1,8 @@
 import { nodes } from "../kube/resources.ts";
-import { DEFAULT_ROOT } from "../store/layout.ts";
+import { Layout } from "../store/layout.ts";
 import { formatConf } from "./conf.ts";
 import { type Context, tell } from "./context.ts";
+import { onHost, putBack } from "./host.ts";
 import { installProgram, partsOfImage } from "./program.ts";
 import { oweRestart } from "./restart.ts";
 import { nodeRuntime } from "./runtime.ts";
@@ -16,11 +17,13 @@ import { bringIntoForce } from "./turn.ts";
 export async function install(context: Context, signal: AbortSignal): Promise<void> {
   const { client, host, settings, node: name } = context;
   const runtime = await nodeRuntime(host, await client.get(nodes, { name }, { signal }), signal);
+  const layout = new Layout();
   const conf = formatConf(
-    { runtime: runtime.original, state: DEFAULT_ROOT, containerdRoot: runtime.containerdRoot },
+    { runtime: runtime.original, state: layout.root, containerdRoot: runtime.containerdRoot },
     settings.runtime,
   );
   const { version, changed } = await installProgram(host, partsOfImage(context.runtimeFiles), conf, signal);
+  await putBack(onHost(host, layout.disabled), undefined);
   await runtime.addHandlers(() => oweRestart(host, runtime.pid), signal);
   const restarted = await bringIntoForce(context, runtime, "shown", signal);
   const what = [changed && `version ${version} put in place`, restarted && "the container runtime restarted"];

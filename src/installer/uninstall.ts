@@ -1,7 +1,9 @@
 import { nodes, type Pod, pods } from "../kube/resources.ts";
 import { delay } from "../kube/signals.ts";
+import { Layout } from "../store/layout.ts";
 import { type Context, tell, warn } from "./context.ts";
 import { HANDLERS } from "./handlers.ts";
+import { onHost, writeWhole } from "./host.ts";
 import { disableProgram, removeProgram } from "./program.ts";
 import { oweRestart } from "./restart.ts";
 import { nodeRuntime } from "./runtime.ts";
@@ -23,6 +25,8 @@ export async function uninstall(
 ): Promise<void> {
   const { client, host, node: name } = context;
   await disableProgram(host);
+  // For the agent, which has the node not be chosen for new pods of the class.
+  await writeWhole(onHost(host, new Layout().disabled), "");
   let users = await podsOfHandlers(context, signal);
   if (users.length > 0 && !force) {
     warn(context, "HandlerInUse", `nothing is restored any more; waiting for the end of ${describe(users)}`);

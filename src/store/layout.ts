@@ -14,6 +14,8 @@ import { join } from "node:path";
  *   ids/<container ID>                   symbolic link to `<pod UID>/<container>`, as long as the container exists
  *   work/<container ID>/                 of a restore: CRIU's working directory with restore.log
  *   selftest/                            of the agent's self-test
+ *   disabled                             there while the handler is being taken away: it restores nothing any more,
+ *                                        and the node is not to be called ready
  */
 export const DEFAULT_ROOT = "/var/lib/kcr";
 
@@ -64,6 +66,9 @@ export class Layout {
   }
   get ids(): string {
     return join(this.root, "ids");
+  }
+  get disabled(): string {
+    return join(this.root, "disabled");
   }
   get selftest(): string {
     return join(this.root, "selftest");
