@@ -27,6 +27,7 @@ const disruptive = (file: string, name: string) => ({
   slow: true,
 });
 
+const DEMAND = "src/operator/demand/decide.test.ts";
 const RESTORE = "src/operator/restore/decide.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
@@ -307,15 +308,15 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "the checkpoint of an empty container buries the real one",
     file: "src/api/lineage.ts",
-    find: "mine.filter((c) => containerID && c.status?.lineage?.containerID === containerID)",
-    replace: "mine.filter(() => containerID)",
+    find: "all.filter((c) => containerID && c.status?.lineage?.containerID === containerID)",
+    replace: "all.filter(() => containerID)",
     test: unit("src/api/lineage.test.ts", "never holds the checkpoint of an empty container"),
   },
   {
     fault: "a person who went back to an older state is thrown forward again",
     file: "src/api/lineage.ts",
-    find: "ofRun(parent.status?.lineage?.containerID).filter((c) => newestFirst(c, parent) > 0);",
-    replace: "ofRun(parent.status?.lineage?.containerID);",
+    find: "parent.spec.containerName) && newestFirst(c, parent) > 0,",
+    replace: "parent.spec.containerName),",
     test: unit("src/api/lineage.test.ts", "goes back to the same older one"),
   },
   {
@@ -338,6 +339,57 @@ export const mutants: readonly Mutant[] = [
     find: "  if (obstacle !== undefined) {\n",
     replace: "  if (obstacle === null) {\n",
     test: unit(RESTORE, "leaves the pod's image untouched"),
+  },
+
+  // restores that a person asks for
+  {
+    fault: "a container is taken back before what it is was saved",
+    file: "src/operator/demand/decide.ts",
+    find: 'target.current.type === "running" && restore.spec.discardCurrent !== true',
+    replace: "restore.spec.discardCurrent === undefined",
+    test: unit(DEMAND, "first has saved what a running container is"),
+  },
+  {
+    fault: "a run that came after the save is lost",
+    file: "src/operator/demand/decide.ts",
+    find: "saved.status?.lineage?.containerID !== current.containerID",
+    replace: "saved.status?.lineage === undefined",
+    test: unit(DEMAND, "a run that came after it is not lost"),
+  },
+  {
+    fault: "memory of one image is restored into another",
+    file: "src/operator/demand/fit.ts",
+    find: "? theirs === own :",
+    replace: "? theirs !== undefined :",
+    test: unit(DEMAND, "is refused for another image"),
+  },
+  {
+    fault: "a container is restarted before the node knows what with",
+    file: "src/operator/demand/decide.ts",
+    find: 'if (armed?.status !== "True") {',
+    replace: 'if (armed?.status === "Unknown") {',
+    test: unit(DEMAND, "nothing is rewritten before the agent has armed it"),
+  },
+  {
+    fault: "a container that was restored is restarted once more",
+    file: "src/operator/demand/decide.ts",
+    find: "if (image !== originalImage) return outcome;",
+    replace: "if (image === undefined) return outcome;",
+    test: unit(DEMAND, "the container's image is then written otherwise, once"),
+  },
+  {
+    fault: "two restores take one pod from each other",
+    file: "src/operator/demand/decide.ts",
+    find: "if (world.ahead !== undefined) {",
+    replace: "if (world.ahead === null) {",
+    test: unit(DEMAND, "waits for another restore of the pod"),
+  },
+  {
+    fault: "the same Checkpoint cannot be gone back to twice",
+    file: "src/operator/restore/decide.ts",
+    find: "plain === specImage ? (equalReference(plain, plain) ?? plain) : plain",
+    replace: "equalReference(plain, plain) === undefined ? plain : plain",
+    test: unit(RESTORE, "is asked for again while its image stands already"),
   },
 
   // under all of it
@@ -388,8 +440,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "whether the node can pull is not asked",
     file: "src/operator/restore/controller.ts",
-    find: "return probe.check(node);",
-    replace: "return undefined;",
+    find: "known ?? probe.check(node);",
+    replace: "known;",
     ...disruptive("registry.test.ts", "that a node cannot pull from"),
   },
   {
