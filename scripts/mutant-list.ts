@@ -346,7 +346,7 @@ export const mutants: readonly Mutant[] = [
     fault: "a container is taken back before what it is was saved",
     file: "src/operator/demand/decide.ts",
     find: 'target.current.type === "running" && restore.spec.discardCurrent !== true',
-    replace: "restore.spec.discardCurrent === undefined",
+    replace: "restore.spec.discardCurrent === true",
     test: unit(DEMAND, "first has saved what a running container is"),
   },
   {
