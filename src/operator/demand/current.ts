@@ -23,12 +23,12 @@ export function currentOf(pod: Pod, container: string): Current {
   const { running, waiting, terminated } = status?.state ?? {};
   if (running !== undefined)
     return { type: "running", containerID, startedAt: String(running.startedAt ?? "") };
-  if (waiting?.reason !== undefined && PULL_ERRORS.has(waiting.reason)) {
-    return { type: "over", why: `its image cannot be pulled (${waiting.reason})` };
-  }
   if (containerID === "") {
     const isStamped = pod.metadata.annotations?.[RESTORE_FROM_ANNOTATION] !== undefined;
     return isStamped && handlerOf(pod) !== undefined ? { type: "awaiting" } : { type: "coming" };
+  }
+  if (waiting?.reason !== undefined && PULL_ERRORS.has(waiting.reason)) {
+    return { type: "over", why: `its image cannot be pulled (${waiting.reason})` };
   }
   const policy = findContainer(pod, container)?.restartPolicy ?? pod.spec?.restartPolicy ?? "Always";
   const exitCode = terminated?.exitCode ?? status?.lastState?.terminated?.exitCode;

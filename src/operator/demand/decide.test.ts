@@ -316,6 +316,8 @@ it("what differs in a container that was never created is left to its handler, w
     container: { command: ["else"] },
   };
   expect(decide(restoreOf(), { pod: podOf(shape) })).toMatchObject({ phase: "Restoring" });
+  const pulling = podOf({ ...shape, container: {}, status: waiting("", "ErrImagePull") });
+  expect(decide(restoreOf(), { pod: pulling })).toMatchObject({ phase: "Restoring" });
   const image = podOf({ ...shape, container: { image: "reg:5000/app:2" } });
   expect(decide(restoreOf(), { pod: image })).toMatchObject(fails("ImageDiffers"));
 });
