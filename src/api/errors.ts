@@ -201,6 +201,11 @@ export const ERRORS = {
     remedy:
       "Look at the runtime's log on the node. The installer waits, and touches no other node meanwhile.",
   },
+  SelfTestFailed: {
+    means: "A node's runtime handler did not bring back what the agent's self-test asked of it.",
+    remedy:
+      "The message and the node's annotation kcr.io/runtime-selftest say where it ended. Pods of class kcr go to other nodes; it is tried again.",
+  },
   Internal: {
     means: "Something kcr did not expect.",
     remedy: "Report it with the log of the operator or agent.",

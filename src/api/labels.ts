@@ -23,3 +23,5 @@ export const RESTORE_FROM_ANNOTATION = "kcr.io/restore-from";
 /** On a node, set by its agent: `ready` while the runtime handler kcr has passed its self-test there. */
 export const RUNTIME_LABEL = "kcr.io/runtime";
 export const RUNTIME_READY = "ready";
+/** On a node, set by its agent: how that self-test went, as JSON. */
+export const SELFTEST_ANNOTATION = "kcr.io/runtime-selftest";

@@ -69,6 +69,15 @@ const shape = z.strictObject({
       perCluster: z.int().min(1).max(10_000).default(50),
     })
     .prefault({}),
+  /** Of each node's runtime handler, by its agent. */
+  selftest: z
+    .strictObject({
+      /** Without it nobody labels nodes: which are ready for pods of class kcr is then for you to say. */
+      enabled: z.boolean().default(true),
+      /** How long one may last. */
+      timeoutSeconds: z.int().min(10).max(3600).default(180),
+    })
+    .prefault({}),
   restore: z
     .strictObject({
       /** A restored container that ran this long is taken to run well: its crashes are forgotten. */

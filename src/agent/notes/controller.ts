@@ -199,7 +199,8 @@ export function notesController(context: Context): Controller {
     // The caches' first picture must be there, or a pod's workload would not be known.
     sources: [
       runChanges(layout, log),
-      changesOf(caches.pods, () => []),
+      // What a self-test left is nobody's once its pod is gone.
+      changesOf(caches.pods, (pod) => (isSelftest(pod) ? [{ name: pod.metadata.uid ?? "" }] : [])),
       changesOf(caches.schedules, () => []),
       changesOf(caches.restores, () => []),
     ],
