@@ -174,8 +174,21 @@ describe("what differs from pod to pod is not compared", () => {
     ["DB_SERVICE_HOST", "10.0.0.1"],
     ["DB_PORT", "tcp://10.0.0.1:1"],
     ["KUBERNETES_PORT", "8080"],
+    ["KUBERNETES_PORT_443_TCP", "off"],
     ["KUBERNETES_THING", "1"],
   ])("but %s=%s, which is only named like a Service's, is", (name, value) => {
     expect(compare((now) => env(now, name, value))).toContain(`environment variable ${name}`);
+  });
+
+  it.each([
+    { DB_SERVICE_HOST: "db.example.org", DB_SERVICE_PORT: "1", DB_PORT: "tcp://10.0.0.1:1" },
+    { DB_SERVICE_HOST: "10.0.0.1", DB_SERVICE_PORT: "sql", DB_PORT: "tcp://10.0.0.1:1" },
+    { DB_SERVICE_HOST: "10.0.0.1", DB_SERVICE_PORT: "1", DB_PORT: "1" },
+  ])("but %j, which the kubelet would not have made, are", (variables) => {
+    const found = compare((now) => {
+      for (const [name, value] of Object.entries({ ...variables, DB_PORT_1_TCP_PORT: "1" }))
+        env(now, name, value);
+    });
+    expect(found).toContain("environment variable DB_PORT_1_TCP_PORT");
   });
 });

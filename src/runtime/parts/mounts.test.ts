@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { divergingPath, missingMounts, mountOf } from "./mounts.ts";
+import { divergingPath, emptyDirOf, missingMounts, mountOf } from "./mounts.ts";
 import type { SpecMount } from "./spec.ts";
 
 const POD = "/var/lib/kubelet/pods/29061b7a-d865-4afd-af9c-92dec804ef01";
@@ -90,6 +90,17 @@ it("of mounts over each other the innermost and latest holds a path", () => {
   expect(mountOf("/data/cache/x", over)?.source).toContain("inner");
   expect(mountOf("/x", over)).toBeUndefined();
   expect(mountOf("/x", [bind("/", "/all")])?.source).toBe("/all");
+});
+
+it.each([
+  [`${POD}/volumes/kubernetes.io~empty-dir/cache`, "cache"],
+  [`${POD}/volumes/kubernetes.io~empty-dir/../empty-dir/cache`, undefined],
+  [`/a/..${POD}/volumes/kubernetes.io~empty-dir/cache`, undefined],
+  [`${POD}/volumes/kubernetes.io~empty-dir/..`, undefined],
+  [`${POD}/volumes/kubernetes.io~empty-dir/cache/sub`, undefined],
+  [`${POD}/volumes/kubernetes.io~nfs/cache`, undefined],
+])("knows an emptyDir by its path %s", (source, name) => {
+  expect(emptyDirOf({ source })?.name).toBe(name);
 });
 
 it("names the mount points that are not there any more", () => {

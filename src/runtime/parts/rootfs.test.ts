@@ -72,7 +72,11 @@ describe("a layer of containerd's", () => {
     writeFileSync(at("a", "deep", "er", "file"), "");
     writeFileSync(at("a", "kept"), "");
     symlinkSync(join(base, "outside"), at("a", "way-out"));
-    await pack([{ name: "a/.wh.deep" }, { name: "a/.wh.way-out" }, { name: "a/.wh.never-there" }]);
+    await pack([
+      { name: "a/.wh.deep" },
+      { name: "a/.wh.way-out", content: "and something in it" },
+      { name: "a/.wh.never-there" },
+    ]);
     expect(await apply()).toMatchObject({ removed: 4 });
     expect(readdirSync(at("a"))).toEqual(["kept"]);
     expect(readFileSync(canary, "utf8")).toBe("alive");
@@ -301,10 +305,12 @@ describe("a hostile layer", () => {
     expect(readdirSync(join(base, "outside"))).toEqual(["canary"]);
     expect(readdirSync(base).sort()).toEqual(["copy", "outside", "rootfs"]);
     expect(lstatSync(canary).nlink).toBe(1);
+    expect(readlinkSync(at("way-out"))).toBe("../outside");
   });
 
   it.each([
     ["is cut short", (tar: Buffer) => tar.subarray(0, 700)],
+    ["has a damaged header", (tar: Buffer) => Buffer.from(tar).fill("F", 0, 1)],
     ["has no end mark", (tar: Buffer) => tar.subarray(0, 1024)],
     ["is no tar", () => Buffer.alloc(1024, "x")],
     ["is empty", () => Buffer.alloc(0)],

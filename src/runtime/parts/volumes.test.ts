@@ -14,6 +14,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
@@ -240,6 +241,31 @@ describe("capturing", () => {
     expect(names.split("\n").filter(Boolean)).toEqual(["data/", "data/file"]);
   });
 
+  it("saves what is left of files that are cut off or removed meanwhile", async () => {
+    const data = emptyDir("data");
+    writeFileSync(join(data, "cut"), "x".repeat(2_500_000));
+    writeFileSync(join(data, "gone"), "x");
+    let asked = 0;
+    // Looked at before each file and each piece of one: the third time the pieces of the first have begun.
+    const signal = Object.assign(new AbortController().signal, {
+      throwIfAborted: () => {
+        asked += 1;
+        if (existsSync(join(copyDir, tar))) {
+          rmSync(join(data, "gone"), { force: true });
+          if (lstatSync(join(copyDir, tar)).size > 1_000_000) truncateSync(join(data, "cut"), 10);
+        }
+      },
+    });
+    const options = { spec: spec(bind("/data", data)), imagePath, maxBytes: 1e9, signal };
+    expect(await captureVolumes(options)).toMatchObject({ left: [], captured: [{ name: "data" }] });
+    expect(asked).toBeGreaterThan(4);
+    const list = execFileSync("tar", ["-tvf", join(copyDir, tar)], { encoding: "utf8" });
+    expect(list).not.toContain("gone");
+    expect(list).toMatch(/ 2500000 .* data\/cut\n/);
+    const content = execFileSync("tar", ["-xOf", join(copyDir, tar), "data/cut"], { maxBuffer: 4e6 });
+    expect([content[0], content.at(-1)]).toEqual(["x".charCodeAt(0), 0]);
+  });
+
   it("leaves all when the tar cannot be written, and stops with the signal's reason", async () => {
     const data = filled();
     writeFileSync(join(copyDir, tar), "taken");
@@ -261,7 +287,7 @@ describe("putting back", () => {
   it.each<[string, EntrySpec]>([
     ["of another volume", { name: "other/x", content: "x" }],
     ["above the volume", { name: "data/../../x", content: "x" }],
-    ["that links to another volume", { name: "data/x", type: "link", linkname: "other/x" }],
+    ["that links to another volume", { name: "data/x", type: "link", linkname: "other/way-out" }],
     ["that links above", { name: "data/x", type: "link", linkname: "data/../../../etc-hosts" }],
     ["through a link", { name: "data/way-out/x", content: "x" }],
     ["that is a device", { name: "data/x", type: "block-device", devmajor: 8, devminor: 0 }],
@@ -293,6 +319,26 @@ describe("putting back", () => {
     await expect(putBackVolumes({ copyDir, note: captured, spec: spec(...mounts()) })).rejects.toMatchObject({
       code: "RestoreFailed",
     });
+  });
+
+  it.each<[string, string[], string[]]>([
+    ["one volume where there were two", ["a", "b"], ["a", "a"]],
+    ["two volumes where there was one", ["a", "a"], ["a", "b"]],
+  ])("refuses %s", async (_, then, now) => {
+    const both = ["/one", "/two"].map((destination, at) => ({ destination, name: then[at]! }));
+    const mounts = both.map(({ destination }, at) => bind(destination, emptyDir(now[at]!)));
+    await expect(
+      putBackVolumes({ copyDir, note: { captured: both }, spec: spec(...mounts) }),
+    ).rejects.toThrow(/mounted otherwise/);
+  });
+
+  it("removes what an earlier one could not remove to its end", async () => {
+    const data = emptyDir("data");
+    mkdirSync(join(data, ".kcr-gone", "left"), { recursive: true });
+    writeFileSync(join(data, "since"), "");
+    await pack();
+    (await putBackVolumes({ copyDir, note: captured, spec: spec(bind("/data", data)) })).keep();
+    expect(readdirSync(data)).toEqual([]);
   });
 
   it("stays in the volume when a container of the pod puts a link in the way of it", async () => {
