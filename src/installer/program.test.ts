@@ -68,7 +68,10 @@ describe("the handler's files", () => {
     for (const word of ["one", "two", "three"]) {
       await installProgram(host, await image(word, { "kcr-runtime": word }), "");
     }
-    expect(await readdir(home("versions"))).toHaveLength(2);
+    const kept = await readdir(home("versions"));
+    expect(kept).toHaveLength(2);
+    await installProgram(host, await image("three", { "kcr-runtime": "three" }), "");
+    expect(await readdir(home("versions"))).toEqual(kept);
     expect(await readlink(home("kcr-runtime"))).toBe("current/kcr-runtime");
   });
 

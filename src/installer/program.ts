@@ -73,11 +73,14 @@ export async function installProgram(
   const changed = !isWhole || confChanged || previous !== version;
   await pointTo(join(home, "current"), join("versions", version));
   for (const name of FILES) await pointTo(join(home, name), join("current", name));
-  for (const name of await readdir(join(home, "versions"))) {
-    if (name === version || name === previous) continue;
-    await rm(join(home, "versions", name), { recursive: true, force: true });
-  }
+  if (previous !== version) await removeOthers(join(home, "versions"), [version, previous]);
   return { version, changed };
+}
+
+async function removeOthers(directory: string, kept: readonly (string | undefined)[]): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (!kept.includes(name)) await rm(join(directory, name), { recursive: true, force: true });
+  }
 }
 
 async function matches(directory: string, hashes: ReadonlyMap<string, string>, signal?: AbortSignal) {
