@@ -32,6 +32,7 @@ export interface SelftestResult {
 }
 
 const STEP_MS = 1_000;
+const LEAVING_MS = 10_000;
 /** After a failure it is tried again, in case it was chance. */
 const retry = { baseMs: 15_000, maxMs: 600_000, jitter: 0.2 };
 
@@ -58,14 +59,18 @@ export function selftestController(context: Context, self: Self): Controller {
   const reconcile = async (_: unknown, signal: AbortSignal): Promise<Outcome> => {
     const current = caches.nodes.get(undefined, node);
     if (current === undefined) return done;
-    if (!offersHandler(current)) {
+    const isLeaving = (await readIfThere(layout.disabled)) !== undefined;
+    if (isLeaving || !offersHandler(current)) {
       await cleanUp(await client.get(pods, { namespace: self.namespace, name }, { signal }).catch(absent));
       passed = undefined;
       await write(current, {
         result: "absent",
-        message: "the node's runtime does not offer the handler kcr",
+        message: isLeaving
+          ? "the handler kcr is being taken away from the node"
+          : "the node's runtime does not offer the handler kcr",
       });
-      return done;
+      // Nothing tells that it stays after all.
+      return isLeaving ? again(LEAVING_MS) : done;
     }
     const agent = await client.get(pods, { namespace: self.namespace, name: self.pod }, { signal });
     const tested = fingerprint(current, agent);
