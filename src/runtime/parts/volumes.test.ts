@@ -25,7 +25,7 @@ import { type EntrySpec, makeTar } from "../../../test/support/archive.ts";
 import type { Tools } from "./extract.ts";
 import { parseSpec, type SpecMount } from "./spec.ts";
 import { raw } from "./tree.ts";
-import { putBackVolumes } from "./volumes.ts";
+import { dropFormerFiles, putBackVolumes, sourcesOf, takeBackVolumes } from "./volumes.ts";
 import { captureVolumes } from "./volumes-capture.ts";
 
 const UID = "29061b7a-d865-4afd-af9c-92dec804ef01";
@@ -152,18 +152,62 @@ describe("capturing and putting back", () => {
     expect(listing(data)).toEqual(before);
   });
 
-  it("takes up what a killed restore had set aside", async () => {
+  it("makes the volume what it was after a restore was killed, as often as it is told to", async () => {
     const data = filled();
     const captured = await note([bind("/data", data)]);
-    const mounts = spec(bind("/data", data));
     writeFileSync(join(data, "since"), "state 2");
+    chmodSync(data, 0o755);
+    aged(data);
     const before = listing(data);
     // Killed: neither kept nor undone.
-    await putBackVolumes({ copyDir, note: captured, spec: mounts });
-    const back = await putBackVolumes({ copyDir, note: captured, spec: mounts });
-    back.undo();
-    expect(Object.keys(listing(data))).toEqual(Object.keys(before));
-    expect(readFileSync(join(data, "since"), "utf8")).toBe("state 2");
+    await putBackVolumes({ copyDir, note: captured, spec: spec(bind("/data", data)) });
+    takeBackVolumes([data]);
+    expect(listing(data)).toEqual(before);
+    takeBackVolumes([data]);
+    expect(listing(data)).toEqual(before);
+  });
+
+  it.each([
+    ["while the files were set aside", ".kcr-moving"],
+    ["while they were taken back", ".kcr-moving"],
+    ["before they were", ".kcr-before"],
+  ])("makes the volume what it was after a kill %s", async (when, directory) => {
+    const data = emptyDir("data");
+    const own = directory === ".kcr-moving" ? ["of-before", "too"] : ["of-the-checkpoint"];
+    mkdirSync(join(data, directory));
+    chmodSync(join(data, directory), 0o2770);
+    for (const name of own) writeFileSync(join(data, name), when);
+    writeFileSync(join(data, directory, "of-before-too"), "");
+    takeBackVolumes([data]);
+    const expected = directory === ".kcr-moving" ? [...own, "of-before-too"] : ["of-before-too"];
+    expect(readdirSync(data).sort()).toEqual(expected.sort());
+    expect(lstatSync(data).mode & 0o7777).toBe(0o2770);
+  });
+
+  it("removes the former files after a kill that came when all was restored", async () => {
+    const data = filled();
+    const before = listing(data);
+    const captured = await note([bind("/data", data)]);
+    writeFileSync(join(data, "since"), "state 2");
+    await putBackVolumes({ copyDir, note: captured, spec: spec(bind("/data", data)) });
+    dropFormerFiles([data]);
+    expect(listing(data)).toEqual(before);
+    dropFormerFiles([data]);
+    takeBackVolumes([data]);
+    expect(listing(data)).toEqual(before);
+  });
+
+  it("leaves a volume of the checkpoint that is not asked for as it is", async () => {
+    const [own, shared] = [emptyDir("own"), emptyDir("shared")];
+    const mounts = [bind("/own", own), bind("/shared", shared)];
+    for (const dir of [own, shared]) writeFileSync(join(dir, "file"), "state 1");
+    const { captured } = await note(mounts);
+    for (const dir of [own, shared]) writeFileSync(join(dir, "file"), "state 2");
+    const asked = { captured: captured.filter(({ name }) => name === "own") };
+    (await putBackVolumes({ copyDir, note: asked, spec: spec(...mounts) })).keep();
+    const files = [own, shared].map((dir) => readFileSync(join(dir, "file"), "utf8"));
+    expect(files).toEqual(["state 1", "state 2"]);
+    expect(sourcesOf(asked, spec(...mounts))).toEqual([own]);
   });
 
   it("does not save what a restore has set aside", async () => {
@@ -285,7 +329,6 @@ describe("putting back", () => {
     writeFileSync(join(copyDir, tar), await makeTar([{ name: "data/", type: "directory" }, ...entries]));
 
   it.each<[string, EntrySpec]>([
-    ["of another volume", { name: "other/x", content: "x" }],
     ["above the volume", { name: "data/../../x", content: "x" }],
     ["that links to another volume", { name: "data/x", type: "link", linkname: "other/way-out" }],
     ["that links above", { name: "data/x", type: "link", linkname: "data/../../../etc-hosts" }],
@@ -335,6 +378,7 @@ describe("putting back", () => {
   it("removes what an earlier one could not remove to its end", async () => {
     const data = emptyDir("data");
     mkdirSync(join(data, ".kcr-gone", "left"), { recursive: true });
+    writeFileSync(join(data, ".kcr-before"), "a file in its place");
     writeFileSync(join(data, "since"), "");
     await pack();
     (await putBackVolumes({ copyDir, note: captured, spec: spec(bind("/data", data)) })).keep();

@@ -9,11 +9,17 @@ import { readTarStream } from "./tar-reader.ts";
 import { fromRaw, partsOf, type RawPath, Tree, toRaw } from "./tree.ts";
 import { unpacked } from "./unpacked.ts";
 
-/** Where a volume's files are until a restore has succeeded: a directory of this name in the volume. */
+/**
+ * Directories of the handler's in a volume. Each state is entered by one rename, so that whoever comes after a
+ * handler that was killed knows what is where.
+ *   .kcr-moving   what is in it and what is beside it are the volume's files
+ *   .kcr-before   what is in it are the volume's files, what is beside it are the checkpoint's
+ *   .kcr-gone     what is in it is to be removed
+ */
+const MOVING = ".kcr-moving";
 const BEFORE = ".kcr-before";
-
-/** Such a directory while it is being removed, which may be cut short. */
 const GONE = ".kcr-gone";
+const OURS: ReadonlySet<RawPath | undefined> = new Set([MOVING, BEFORE, GONE]);
 
 /** Volumes that have the checkpoint's files, and still those from before. Exactly one of the two is to be called. */
 export interface PutBack {
@@ -36,7 +42,7 @@ export interface PutBack {
  */
 export async function putBackVolumes(options: {
   copyDir: string;
-  /** Of the copy. */
+  /** Of the copy; volumes that are not in it are left as they are. */
   note: Pick<HandlerNote, "captured">;
   /** Of the new container. */
   spec: RuntimeSpec;
@@ -78,7 +84,7 @@ export async function putBackVolumes(options: {
 }
 
 /** Whether a path in a volume, by its parts, is the handler's own. */
-export const isOurs = ([first]: readonly RawPath[]): boolean => first === BEFORE || first === GONE;
+export const isOurs = ([first]: readonly RawPath[]): boolean => OURS.has(first);
 
 /** Does it for all, whichever of them fail. Errors: the first. */
 function forEach<T>(items: Iterable<T>, act: (item: T) => void): void {
@@ -102,7 +108,7 @@ export const sourcesOf = (note: Pick<HandlerNote, "captured">, spec: RuntimeSpec
 export function takeBackVolumes(sources: readonly string[]): void {
   forEach(sources, (source) => {
     using volume = new Volume(source);
-    volume.takeBackIfLeft();
+    volume.undo();
   });
 }
 
@@ -110,7 +116,7 @@ export function takeBackVolumes(sources: readonly string[]): void {
 export function dropFormerFiles(sources: readonly string[]): void {
   forEach(sources, (source) => {
     using volume = new Volume(source);
-    volume.keepIfLeft();
+    volume.keep();
   });
 }
 
@@ -148,7 +154,9 @@ async function extractAll(
     const volume = volumes.get(first);
     const [linkFirst = "", ...linkParts] = entry.type === "hardlink" ? partsOf(entry.linkName) : [first];
     const isDevice = entry.type === "character" || entry.type === "block";
-    if (!volume || linkFirst !== first || isDevice || isOurs(parts) || isOurs(linkParts)) {
+    // Volumes that are not put back, for the other containers that use them.
+    if (!volume) continue;
+    if (linkFirst !== first || isDevice || isOurs(parts) || isOurs(linkParts)) {
       const name = JSON.stringify(fromRaw(entry.name));
       throw new PartError("ArchiveInvalid", `${VOLUMES} has an entry ${name} that it cannot have`);
     }
@@ -156,16 +164,13 @@ async function extractAll(
   }
 }
 
-/** One emptyDir, with its former files set aside. */
+/** One emptyDir, and what becomes of the files that it has. */
 class Volume implements Disposable {
   readonly extraction: Extraction;
   readonly #tree: Tree;
-  readonly #before: Stats;
-  #isSetAside = false;
 
   constructor(source: string, tools?: Tools) {
     this.#tree = new Tree(source);
-    this.#before = lstatSync(`${this.#tree.root}/.`);
     this.extraction = new Extraction(this.#tree, tools);
   }
 
@@ -173,47 +178,62 @@ class Volume implements Disposable {
     this.#tree[Symbol.dispose]();
   }
 
+  /** The directory that takes the files has the volume's own owner, mode and time, for `undo`. */
   setAside(): void {
-    this.#tree.remove([GONE]);
-    // Of a restore that was killed: what is in it is what the volume had.
-    const left = this.#tree.stat([BEFORE]);
-    if (left?.isDirectory()) this.#takeBack();
-    else if (left) this.#tree.remove([BEFORE]);
-    using place = this.#tree.at([BEFORE]);
-    mkdirSync(place.path, 0o700);
-    this.#isSetAside = true;
-    for (const name of this.#tree.names()) if (name !== BEFORE) this.#move([name], [BEFORE, name]);
+    this.undo();
+    for (const name of [MOVING, BEFORE, GONE]) this.#tree.remove([name]);
+    const own = this.#stats();
+    {
+      using place = this.#tree.at([GONE]);
+      mkdirSync(place.path, 0o700);
+    }
+    this.#setAttributes(own, [GONE]);
+    this.#move([GONE], [MOVING]);
+    for (const name of this.#tree.names()) if (name !== MOVING) this.#move([name], [MOVING, name]);
+    this.#setAttributes(own, [MOVING]);
+    this.#move([MOVING], [BEFORE]);
   }
 
-  takeBackIfLeft(): void {
-    if (this.#tree.stat([BEFORE])?.isDirectory()) this.#takeBack();
-  }
-
-  keepIfLeft(): void {
-    if (this.#tree.stat([BEFORE])?.isDirectory()) this.keep();
-  }
-
+  /** Does nothing where nothing is set aside; goes on where one was killed. */
   undo(): void {
-    if (!this.#isSetAside) return;
-    this.#takeBack();
-    const { uid, gid, mode, mtimeMs } = this.#before;
-    const root = `${this.#tree.root}/.`;
-    chownSync(root, uid, gid);
-    chmodSync(root, mode & 0o7777);
-    lutimesSync(root, mtimeMs / 1000, mtimeMs / 1000);
+    if (this.#isDirectory(BEFORE)) {
+      for (const name of this.#tree.names()) if (name !== BEFORE) this.#tree.remove([name]);
+      this.#move([BEFORE], [MOVING]);
+    }
+    if (!this.#isDirectory(MOVING)) return;
+    const own = this.#stats([MOVING]);
+    for (const name of this.#tree.names([MOVING])) {
+      if (OURS.has(name)) continue;
+      this.#tree.remove([name]);
+      this.#move([MOVING, name], [name]);
+    }
+    this.#tree.remove([MOVING]);
+    this.#setAttributes(own);
   }
 
   keep(): void {
-    const { mtimeMs } = lstatSync(`${this.#tree.root}/.`);
-    this.#move([BEFORE], [GONE]);
-    this.#tree.remove([GONE]);
-    lutimesSync(`${this.#tree.root}/.`, mtimeMs / 1000, mtimeMs / 1000);
+    const own = this.#stats();
+    if (this.#isDirectory(BEFORE)) {
+      this.#tree.remove([GONE]);
+      this.#move([BEFORE], [GONE]);
+    }
+    if (this.#tree.remove([GONE]) > 0) this.#setAttributes(own);
   }
 
-  #takeBack(): void {
-    for (const name of this.#tree.names()) if (name !== BEFORE) this.#tree.remove([name]);
-    for (const name of this.#tree.names([BEFORE])) this.#move([BEFORE, name], [name]);
-    this.#tree.remove([BEFORE]);
+  #isDirectory(name: RawPath): boolean {
+    return this.#tree.stat([name])?.isDirectory() === true;
+  }
+
+  #stats(parts: readonly RawPath[] = []): Stats {
+    using place = this.#tree.at([...parts, "."]);
+    return lstatSync(place.path);
+  }
+
+  #setAttributes({ uid, gid, mode, mtimeMs }: Stats, parts: readonly RawPath[] = []): void {
+    using place = this.#tree.at([...parts, "."]);
+    chownSync(place.path, uid, gid);
+    chmodSync(place.path, mode & 0o7777);
+    lutimesSync(place.path, mtimeMs / 1000, mtimeMs / 1000);
   }
 
   #move(from: readonly RawPath[], to: readonly RawPath[]): void {
