@@ -39,5 +39,8 @@ export const isRunning = (pod: Pod): boolean =>
 export const handlerOf = (pod: Pod): typeof RUNTIME_HANDLER | undefined =>
   pod.spec?.runtimeClassName === RUNTIME_HANDLER ? RUNTIME_HANDLER : undefined;
 
+/** Condition of a pod: which way its containers would be restored, or why there is none. */
+export const STRATEGY = "kcr.io/Strategy";
+
 /** Condition of a pod: how its last restore went. */
 export const RESTORED = "kcr.io/Restored";

@@ -44,6 +44,7 @@ export const BY_NODE = "node";
 export const BY_UID = "uid";
 export const BY_POD = "pod";
 export const LIVE = "live";
+export const READY_NODES = "ready-nodes";
 
 export const byNamespace = (object: KubeObject): string[] => [object.metadata.namespace ?? ""];
 
@@ -89,6 +90,11 @@ export function trimPod(pod: Pod): Pod {
       runtimeClassName: spec.runtimeClassName,
       // All that it asks of its node, in one.
       resources: { requests: quantitiesOf(podRequests(spec)) },
+      // What keeps a pod from the class, in the few that have it.
+      hostPID: spec.hostPID,
+      hostUsers: spec.hostUsers,
+      shareProcessNamespace: spec.shareProcessNamespace,
+      os: spec.os,
       // Of those of the class that have no node yet it matters where they may go.
       ...(spec.nodeName === undefined && handlerOf(pod) !== undefined
         ? { nodeSelector: spec.nodeSelector, affinity: spec.affinity, tolerations: spec.tolerations }

@@ -21,6 +21,7 @@ import {
   byNamespace,
   type Context,
   LIVE,
+  READY_NODES,
   trimNode,
   trimPod,
 } from "./context.ts";
@@ -28,6 +29,8 @@ import { demandController } from "./demand/controller.ts";
 import { requestController } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
+import { strategyControllers } from "./strategy/controller.ts";
+import { isReady } from "./webhook/decide.ts";
 import { createWebhook } from "./webhook/webhook.ts";
 import { workloadController } from "./workload/controller.ts";
 import { trimWorkload, workloadKinds } from "./workload/kinds.ts";
@@ -99,7 +102,12 @@ export function createOperator(options: OperatorOptions): Operator {
         [BY_UID]: (pod) => [pod.metadata.uid ?? ""],
       },
     }),
-    nodes: new Cache({ ...common, resource: nodes, transform: trimNode }),
+    nodes: new Cache({
+      ...common,
+      resource: nodes,
+      transform: trimNode,
+      indexes: { [READY_NODES]: (node) => (isReady(node) ? [READY_NODES] : []) },
+    }),
   };
   const workloads = workloadKinds.map((resource) => ({
     resource,
@@ -132,6 +140,7 @@ export function createOperator(options: OperatorOptions): Operator {
             requestController(context),
             checkpointController(context),
             restoreController(context),
+            ...strategyControllers(context),
             demandController(context),
             ...(webhook === undefined ? [] : [webhook.rotation(now)]),
           ];

@@ -7,9 +7,11 @@ import { type ApiServer, startApiServer } from "../../../test/support/apiserver.
 import { applyManifests } from "../../../test/support/manifests.ts";
 import { makeNamespace } from "../../../test/support/namespace.ts";
 import { waitFor } from "../../../test/support/wait-for.ts";
+import { findCondition } from "../../api/conditions.ts";
 import { API_VERSION } from "../../api/group.ts";
 import { schedules } from "../../api/kinds.ts";
 import { RUNTIME_LABEL, RUNTIME_READY, SCHEDULE_ANNOTATION } from "../../api/labels.ts";
+import { STRATEGY } from "../../api/pod.ts";
 import { settings } from "../../api/settings.ts";
 import { createAuthority, issue } from "../../kube/certificates.ts";
 import { Client } from "../../kube/client.ts";
@@ -145,6 +147,8 @@ describe.skipIf(inject("kubeconfig") === undefined)("the pod-creation webhook", 
     );
     return makePod({ namespace, labels, ownerReferences: [ownerReference(set)] }, spec);
   }
+  const label = (value: string | null) =>
+    ({ type: "merge", body: { metadata: { labels: { [RUNTIME_LABEL]: value } } } }) as const;
   const classOf = ({ spec }: Pod): string | undefined => spec?.runtimeClassName;
 
   it("gives the class to the first pod of a Deployment that was annotated a moment ago", async () => {
@@ -228,6 +232,47 @@ describe.skipIf(inject("kubeconfig") === undefined)("the pod-creation webhook", 
     const restore = { policy: "Never" };
     await admin.patch(schedules, { namespace, name: "web" }, { type: "merge", body: { spec: { restore } } });
     await waitFor("what it says to count", async () => classOf(await podOf(web)) === undefined);
+  });
+
+  it("and what follows from it for restores stand on pod and schedule, as long as they are protected", async () => {
+    const namespace = await makeNamespace(admin, "strategy");
+    const web = await deployment(namespace, "web", "@yearly");
+    const condition = async (pod: Pod) =>
+      (await admin.get(pods, pod.metadata)).status?.conditions?.find((c) => c.type === STRATEGY);
+    const ofSchedule = async (reason: string) => {
+      const { status } = await admin.get(schedules, { namespace, name: "web" });
+      const seen = findCondition(status?.conditions, "Strategy");
+      return seen?.reason === reason && seen;
+    };
+    const first = await podOf(web, { nodeName: "ready-1" });
+    expect(await waitFor("the pod's strategy", () => condition(first))).toMatchObject({
+      status: "True",
+      reason: "HandlerClass",
+    });
+    await waitFor("the schedule's strategy", () => ofSchedule("HandlerClass"));
+
+    const second = await podOf(web, { nodeName: "plain-1" });
+    expect(await waitFor("the other's strategy", () => condition(second))).toMatchObject({
+      status: "False",
+      reason: "RuntimeFromNextPod",
+    });
+    const seen = await waitFor("the schedule to say so", () => ofSchedule("RuntimeFromNextPod"));
+    expect(seen).toMatchObject({
+      status: "False",
+      message: expect.stringContaining("1 of 2 containers: Runtime"),
+    });
+
+    await admin.patch(nodes, { name: "ready-1" }, label(null));
+    await waitFor("no node to be ready", async () => (await condition(second))?.reason === "NoHandlerNode");
+    expect((await condition(first))?.reason).toBe("HandlerClass");
+    await admin.patch(nodes, { name: "ready-1" }, label(RUNTIME_READY));
+
+    const annotations = { [SCHEDULE_ANNOTATION]: null };
+    await admin.patch(deployments, web.metadata, { type: "merge", body: { metadata: { annotations } } });
+    await waitFor(
+      "nothing to be said of what is not protected",
+      async () => (await condition(first)) === undefined,
+    );
   });
 
   it("tells a person why a bare pod is left alone", async () => {
