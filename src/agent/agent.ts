@@ -2,18 +2,32 @@ import { mkdir } from "node:fs/promises";
 import { checkpoints, requests, restores, schedules } from "../api/kinds.ts";
 import { Cache } from "../kube/cache.ts";
 import { EventRecorder } from "../kube/events.ts";
-import { pods } from "../kube/resources.ts";
+import { nodes, pods } from "../kube/resources.ts";
 import { follow } from "../kube/signals.ts";
 import { Layout } from "../store/layout.ts";
 import { Archives } from "./archives.ts";
-import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "./context.ts";
+import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context, type Self } from "./context.ts";
 import { dumpController } from "./dump/controller.ts";
 import { imageController } from "./image/controller.ts";
+import { Locks } from "./locks.ts";
 import { notesController } from "./notes/controller.ts";
-import { armController, onlyLocal } from "./plan/arm.ts";
+import { armController } from "./plan/arm.ts";
 import { planController } from "./plan/controller.ts";
+import { specChangeController } from "./plan/spec-change-controller.ts";
+import { selftestController } from "./selftest/controller.ts";
+import { copyController } from "./store/controller.ts";
+import { keepStore } from "./store/keeper.ts";
+import { ensureCopy } from "./store/obtain.ts";
+import { Pins } from "./store/pins.ts";
+import { LocalStore } from "./store/store.ts";
 
-export type AgentOptions = Omit<Context, "archives" | "layout" | "recorder" | "caches">;
+export type AgentOptions = Omit<
+  Context,
+  "archives" | "layout" | "store" | "pins" | "locks" | "recorder" | "caches"
+> & {
+  /** Where it runs; without it the node's runtime handler is not tested. */
+  self?: Self;
+};
 
 export interface Agent {
   /** Whether it knows its node's requests and Checkpoints. */
@@ -24,7 +38,8 @@ export interface Agent {
 
 /** The agent of one node: sees no objects but those of its node, and writes no others. */
 export function createAgent(options: AgentOptions): Agent {
-  const { node, client, settings, log, metrics } = options;
+  const { self, ...given } = options;
+  const { node, client, settings, log, metrics } = given;
   const shared = { client, log, metrics };
   const caches: Context["caches"] = {
     requests: new Cache({ ...shared, resource: requests, fieldSelector: `status.nodeName=${node}` }),
@@ -57,6 +72,7 @@ export function createAgent(options: AgentOptions): Agent {
       resource: schedules,
       indexes: { [BY_NAMESPACE]: ({ metadata }) => [metadata.namespace ?? ""] },
     }),
+    nodes: new Cache({ ...shared, resource: nodes, fieldSelector: `metadata.name=${node}` }),
   };
   const all = Object.values(caches);
   return {
@@ -68,19 +84,32 @@ export function createAgent(options: AgentOptions): Agent {
       for (const directory of [layout.plans, layout.runs, layout.copies, layout.selftest]) {
         await mkdir(directory, { recursive: true, mode: 0o700 });
       }
-      const context: Context = { ...options, archives, layout, recorder, caches };
+      const store = new LocalStore(layout);
+      await store.start();
+      const pins = new Pins(layout, options.now);
+      const locks = new Locks();
+      const context: Context = { ...given, archives, layout, store, pins, locks, recorder, caches };
       using running = follow(signal);
       const plans = planController(context);
       const controllers = [
         dumpController(context),
+        copyController(context),
         imageController(context),
         plans,
-        armController(context, onlyLocal, (podUID) => plans.enqueue({ name: podUID })),
+        armController(
+          context,
+          (...wanted) => ensureCopy(context, ...wanted),
+          (podUID) => plans.enqueue({ name: podUID }),
+        ),
         notesController(context),
+        specChangeController(context),
+        ...(self !== undefined && settings.selftest.enabled ? [selftestController(context, self)] : []),
       ];
-      const parts = [...all, ...controllers].map((part) => part.run(running.signal));
+      const keeper = { run: (signal: AbortSignal) => keepStore(context, signal) };
+      const parts = [...all, ...controllers, keeper].map((part) => part.run(running.signal));
       try {
         await Promise.all(parts);
+        await store.markCleanStop();
       } finally {
         running.abort(new Error("the agent ends"));
         await Promise.allSettled(parts);

@@ -8,10 +8,13 @@ import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
 import type { Metrics } from "../kube/metrics.ts";
-import type { Pod } from "../kube/resources.ts";
+import type { Node, Pod } from "../kube/resources.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Archives } from "./archives.ts";
 import type { KubeletOptions } from "./kubelet.ts";
+import type { Locks } from "./locks.ts";
+import type { Pins } from "./store/pins.ts";
+import type { LocalStore } from "./store/store.ts";
 
 /** What every controller of the agent is given. */
 export interface Context {
@@ -23,6 +26,11 @@ export interface Context {
   archives: Archives;
   /** kcr's directory on the node. */
   layout: Layout;
+  /** The unpacked checkpoints there, and which of them must stay. */
+  store: LocalStore;
+  pins: Pins;
+  /** By a Checkpoint's UID: whoever makes or removes its copy. */
+  locks: Locks;
   recorder: Pick<EventRecorder, "record">;
   log: Logger;
   metrics?: Metrics;
@@ -35,7 +43,15 @@ export interface Context {
     pods: Cache<Pod>;
     restores: Cache<CheckpointRestore>;
     schedules: Cache<CheckpointSchedule>;
+    /** The node itself. */
+    nodes: Cache<Node>;
   };
+}
+
+/** The pod that an agent runs in. */
+export interface Self {
+  namespace: string;
+  pod: string;
 }
 
 /** Names of the caches' indexes. */

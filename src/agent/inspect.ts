@@ -1,4 +1,5 @@
 import { release } from "node:os";
+import type { Checkpoint } from "../api/checkpoint.ts";
 import { KcrError } from "../api/errors.ts";
 import { checkpointAnnotations, userOf } from "../archive/annotations.ts";
 import { type CheckpointArchive, openCheckpoint } from "../archive/checkpoint.ts";
@@ -79,8 +80,17 @@ export interface Owner {
   container: string;
 }
 
+/** Whose the archive of a Checkpoint should be. */
+export const ownerOf = ({ metadata, spec, status }: Checkpoint): Owner => ({
+  namespace: metadata.namespace,
+  podUID: status?.lineage?.podUID,
+  container: spec.containerName,
+});
+
 /** Whether an archive is of that container, by what it says of itself: its file name cannot be split safely. */
-export function isOf({ identity }: Captured, { namespace, pod, podUID, container }: Owner): boolean {
+export const isOf = ({ identity }: Captured, owner: Owner): boolean => isIdentityOf(identity, owner);
+
+export function isIdentityOf(identity: Identity, { namespace, pod, podUID, container }: Owner): boolean {
   const { podNamespace, podName, podUid, containerName } = identity;
   return (
     podNamespace === namespace &&

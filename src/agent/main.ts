@@ -1,11 +1,14 @@
 import { pino } from "pino";
 import { z } from "zod";
-import { objectName } from "../api/common.ts";
+import { labelName, objectName } from "../api/common.ts";
 import { readSettings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
 import { serveHealth } from "../kube/health.ts";
 import { createMetrics } from "../kube/prometheus.ts";
+import { Layout } from "../store/layout.ts";
 import { createAgent } from "./agent.ts";
+import { scrub } from "./scrub.ts";
+import { LocalStore } from "./store/store.ts";
 
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -14,6 +17,9 @@ const environment = z
     /** The node whose agent this is, and the address of its kubelet. */
     NODE_NAME: objectName,
     HOST_IP: z.union([z.ipv4(), z.ipv6()]),
+    /** The agent's own pod. */
+    POD_NAME: objectName.optional(),
+    POD_NAMESPACE: labelName.optional(),
     KCR_CONFIG: z.string().default("/etc/kcr/config.yaml"),
     KCR_LOG_LEVEL: z.string().default("info"),
     KCR_HEALTH_PORT: z.coerce.number().default(8081),
@@ -22,7 +28,7 @@ const environment = z
   })
   .parse(process.env);
 
-const node = environment.NODE_NAME;
+const { NODE_NAME: node, POD_NAME: pod, POD_NAMESPACE: namespace } = environment;
 const log = pino({ base: { program: "agent", node }, level: environment.KCR_LOG_LEVEL });
 const settings = readSettings(environment.KCR_CONFIG);
 const { kubelet } = settings;
@@ -34,38 +40,61 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     stop.abort();
   });
 }
-if (kubelet.insecureSkipVerify) log.warn({}, "the kubelet's certificate is not verified");
 
-const { registry, metrics } = createMetrics();
-const client = Client.fromConfig({ userAgent: "kcr-agent", metrics });
-const agent = createAgent({
-  node,
-  client,
-  settings,
-  kubelet: {
-    host: environment.HOST_IP,
-    port: kubelet.port,
-    caFile: kubelet.caFile ?? `${SERVICE_ACCOUNT}/ca.crt`,
-    insecureSkipVerify: kubelet.insecureSkipVerify,
-    tokenFile: environment.KCR_TOKEN_FILE,
-  },
-  log,
-  metrics,
-  now: () => new Date(),
-});
-const health = await serveHealth({
-  port: environment.KCR_HEALTH_PORT,
-  ready: () => agent.ready(),
-  metrics: registry,
-});
-try {
-  await agent.run(stop.signal);
-  log.info({}, "stopped");
-} catch (error) {
-  log.error({ err: error }, "ended by an error");
-  process.exitCode = 1;
-} finally {
-  stop.abort();
-  client.close();
-  health.close();
+const [command = "run"] = process.argv.slice(2);
+switch (command) {
+  case "run":
+    await run();
+    break;
+  case "scrub":
+    await runScrub();
+    break;
+  default:
+    console.error(`agent: no command ${JSON.stringify(command)}; there are run and scrub`);
+    process.exitCode = 2;
+}
+
+async function run(): Promise<void> {
+  if (kubelet.insecureSkipVerify) log.warn({}, "the kubelet's certificate is not verified");
+
+  const { registry, metrics } = createMetrics();
+  const client = Client.fromConfig({ userAgent: "kcr-agent", metrics });
+  const agent = createAgent({
+    node,
+    client,
+    settings,
+    kubelet: {
+      host: environment.HOST_IP,
+      port: kubelet.port,
+      caFile: kubelet.caFile ?? `${SERVICE_ACCOUNT}/ca.crt`,
+      insecureSkipVerify: kubelet.insecureSkipVerify,
+      tokenFile: environment.KCR_TOKEN_FILE,
+    },
+    self: pod !== undefined && namespace !== undefined ? { pod, namespace } : undefined,
+    log,
+    metrics,
+    now: () => new Date(),
+  });
+  const health = await serveHealth({
+    port: environment.KCR_HEALTH_PORT,
+    ready: () => agent.ready(),
+    metrics: registry,
+  });
+  try {
+    await agent.run(stop.signal);
+    log.info({}, "stopped");
+  } catch (error) {
+    log.error({ err: error }, "ended by an error");
+    process.exitCode = 1;
+  } finally {
+    stop.abort();
+    client.close();
+    health.close();
+  }
+}
+
+/** Reads all copies of the node beside the agent that runs, and prints what it has found. */
+async function runScrub(): Promise<void> {
+  const found = await scrub(new LocalStore(new Layout(settings.local.directory)), stop.signal);
+  console.log(JSON.stringify(found));
 }

@@ -107,3 +107,5 @@ export const IMAGE_FINALIZER = "checkpoint-restore.kcr.io/image";
 export const RESTORABLE = "Restorable";
 export const POISONED = "Poisoned";
 export const IMAGE_PUSHED = "ImagePushed";
+/** Whether its own node has an unpacked copy; there only for those that are to have one. */
+export const LOCAL_COPY = "LocalCopy";

@@ -1,5 +1,5 @@
 import type { Client } from "./client.ts";
-import { isNotFound } from "./errors.ts";
+import { isConflict, isNotFound } from "./errors.ts";
 import type { KubeObject, Resource } from "./resources.ts";
 
 /**
@@ -22,6 +22,35 @@ export function writeStatus<T extends KubeObject>(
     { type: "merge", body: { metadata: { resourceVersion }, status: fields } },
     { subresource: "status" },
   );
+}
+
+/** How often a change of status is decided anew, when others keep changing the object. */
+const UPDATE_TRIES = 10;
+
+/**
+ * Writes what `next` makes of an object's status, decided anew whenever another writer was quicker; nothing when it
+ * makes nothing of it. Gives the object as it is then; undefined when it is gone, or another has its name.
+ */
+export async function updateStatus<T extends KubeObject>(
+  client: Client,
+  resource: Resource<T>,
+  object: T,
+  next: (current: T) => object | undefined,
+): Promise<T | undefined> {
+  let current: T | undefined = object;
+  for (let tries = 1; ; tries++) {
+    const status = next(current);
+    if (status === undefined) return current;
+    try {
+      return await writeStatus(client, resource, current, status);
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      if (!isConflict(error) || tries >= UPDATE_TRIES) throw error;
+    }
+    current = await client.get(resource, object.metadata).catch(absent);
+    if (current?.metadata.uid !== object.metadata.uid) return undefined;
+    if (current === undefined) return undefined;
+  }
 }
 
 /** Takes one finalizer off an object, against the version that was read. */

@@ -3,7 +3,6 @@ import {
   type Checkpoint,
   type CheckpointStatus,
   IMAGE_PUSHED,
-  RESTORABLE,
 } from "../../api/checkpoint.ts";
 import type { Condition } from "../../api/common.ts";
 import { findCondition, setCondition } from "../../api/conditions.ts";
@@ -15,10 +14,8 @@ import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
 import { pullAddress, registryOf } from "../../api/settings.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { isConflict } from "../../kube/errors.ts";
 import type { ObjectName } from "../../kube/resources.ts";
-import { follow } from "../../kube/signals.ts";
-import { absent, dropFinalizer, writeStatus } from "../../kube/write.ts";
+import { absent, dropFinalizer, updateStatus, writeStatus } from "../../kube/write.ts";
 import { pushCheckpointImage } from "../../oci/checkpoint-image.ts";
 import { type Digest, isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
@@ -26,11 +23,12 @@ import { goArchitecture } from "../../oci/image.ts";
 import { verifyImage } from "../../oci/push.ts";
 import { archiveName, isNamed } from "../archives.ts";
 import type { Context } from "../context.ts";
-import { type Captured, inspect, isOf, type Owner, unfit } from "../inspect.ts";
+import { type Captured, inspect, isOf, ownerOf, unfit } from "../inspect.ts";
+import { copyOf } from "../plan/copies.ts";
+import { mayHaveCopy } from "../store/decide.ts";
+import { restorable, unfinished, withPlace } from "../store/status.ts";
+import { untilDeleted } from "../until-deleted.ts";
 import { decideImage } from "./decide.ts";
-
-/** How often the end of a push is written against changes of others. */
-const WRITE_TRIES = 10;
 
 /** Pushes at once: each is one stream, and two keep a node's uplink busy. */
 const WORKERS = 2;
@@ -39,9 +37,10 @@ const WORKERS = 2;
  * Turns the archive of a Checkpoint into an image in the registry, and lets go of the archive then.
  *
  * Flow: Created -> Processing -> image pushed -> ImageBuilt -> image verified by digest -> archive removed ->
- * ARCHIVE_FINALIZER dropped. A deletion on the way ends the push; the archive goes, then the finalizer.
- * Guarantees: an archive is removed only when its image was seen whole in the registry, or its Checkpoint is
- * being deleted; killed at any point it goes on where it was; while the registry refuses, the condition
+ * ARCHIVE_FINALIZER dropped, unless there may be a copy on the node: then it is kept to the end. A deletion on the
+ * way ends the push; archive and copy go, then the finalizer.
+ * Guarantees: an archive is removed only when its image was seen whole in the registry and no copy is to be made of
+ * it any more, or its Checkpoint is being deleted; killed at any point it goes on where it was; while the registry refuses, the condition
  * ImagePushed says why and the push is tried again with growing pauses.
  */
 export function imageController(context: Context): Controller {
@@ -60,26 +59,24 @@ export function imageController(context: Context): Controller {
 export function imageReconciler(
   context: Context,
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
-  const { node, client, settings, archives, caches, recorder, log, now } = context;
+  const { node, client, settings, archives, store, locks, caches, recorder, log, now } = context;
 
   return async (name, signal) => {
     const cached = caches.checkpoints.get(name.namespace, name.name);
-    if (cached === undefined || decideImage(cached, node).type === "nothing") return done;
+    if (cached === undefined || (await isSettled(cached))) return done;
     // Not the cache: what it does not know yet would be pushed a second time.
     const checkpoint = await client.get(checkpoints, name, { signal }).catch(absent);
     if (checkpoint === undefined) return done;
-    const decision = decideImage(checkpoint, node);
+    const decision = decideImage(checkpoint, node, settings.store);
     switch (decision.type) {
       case "nothing":
         return done;
       case "push":
-        return await untilDeleted(checkpoint, signal, (limit) => push(checkpoint, limit));
+        return await untilDeleted(caches.checkpoints, checkpoint, signal, (limit) => push(checkpoint, limit));
       case "release":
         return await release(checkpoint, decision, signal);
       case "remove":
-        await removeArchive(checkpoint);
-        await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER).catch(absent);
-        return done;
+        return await remove(checkpoint);
       default:
         return decision satisfies never;
     }
@@ -120,26 +117,23 @@ export function imageReconciler(
     return done;
   }
 
-  /** A change of something else meanwhile, a label or a finalizer, must not let the whole be pushed again. */
-  async function writePushed(pushed: Checkpoint, built: CheckpointStatus): Promise<Checkpoint> {
-    let current = pushed;
-    for (let tries = 1; ; tries++) {
-      try {
-        return await writeStatus(client, checkpoints, current, built);
-      } catch (error) {
-        if (!isConflict(error) || tries >= WRITE_TRIES) throw error;
-        current = await client.get(checkpoints, pushed.metadata);
-        const same = current.metadata.uid === pushed.metadata.uid && current.status?.phase === "Processing";
-        if (!same || current.metadata.deletionTimestamp !== undefined) throw error;
+  /** A change of something else meanwhile, a label or a copy, must not let the whole be pushed again. */
+  async function writePushed(pushed: Checkpoint, image: PushedImage): Promise<Checkpoint> {
+    const written = await updateStatus(client, checkpoints, pushed, ({ metadata, status = {} }) => {
+      if (metadata.deletionTimestamp !== undefined || status.phase === "Failed") return undefined;
+      if (status.digest !== undefined && status.digest !== image.digest) {
+        throw new KcrError("ArchiveInvalid", `the archive was ${status.digest} and is ${image.digest} now`);
       }
-    }
+      return pushedStatus(status, image);
+    });
+    return written ?? pushed;
   }
 
   async function pushImage(
     checkpoint: Checkpoint,
     captured: Captured,
     signal: AbortSignal,
-  ): Promise<CheckpointStatus> {
+  ): Promise<PushedImage> {
     const { metadata, status } = checkpoint;
     const repository = status?.checkpointImage ?? "";
     const known = status?.digest;
@@ -154,23 +148,45 @@ export function imageReconciler(
       layerDigest: isDigest(known) ? known : undefined,
       signal,
     });
-    const runtimeImage = `${pullAddress(registryOf(settings))}/${repository}@${image.digest}`;
-    const time = now();
-    const pushed = { type: IMAGE_PUSHED, status: "True", reason: "Pushed", message: runtimeImage } as const;
     return {
-      phase: "ImageBuilt",
-      lastTransitionTime: time.toISOString(),
-      runtimeImage,
+      runtimeImage: `${pullAddress(registryOf(settings))}/${repository}@${image.digest}`,
       imageDigest: image.digest,
       digest: image.layer.digest,
       sizeBytes: image.layer.size,
-      copies: [{ kind: "Registry", image: runtimeImage, verifiedTime: time.toISOString() }],
-      conditions: setCondition(
-        setCondition(status?.conditions, pushed, time),
-        restorable(captured, runtimeImage),
-        time,
-      ),
+      dumpError: captured.dumpError,
     };
+  }
+
+  function pushedStatus(
+    status: CheckpointStatus,
+    { runtimeImage, imageDigest, digest, sizeBytes, dumpError }: PushedImage,
+  ): CheckpointStatus {
+    const time = now();
+    const verifiedTime = time.toISOString();
+    const copies = withPlace(status.copies, { kind: "Registry", image: runtimeImage, verifiedTime });
+    const pushed = { type: IMAGE_PUSHED, status: "True", reason: "Pushed", message: runtimeImage } as const;
+    const conditions = setCondition(status.conditions, pushed, time);
+    const good =
+      dumpError === undefined ? restorable({ conditions, copies }, settings.store) : unfinished(dumpError);
+    return {
+      phase: "ImageBuilt",
+      lastTransitionTime: verifiedTime,
+      runtimeImage,
+      imageDigest,
+      digest,
+      sizeBytes,
+      copies,
+      conditions: good === undefined ? conditions : setCondition(conditions, good, time),
+    };
+  }
+
+  /** Not while a copy is being made: that ends by itself when it hears of the deletion. */
+  async function remove(checkpoint: Checkpoint): Promise<Outcome> {
+    using _lock = await locks.take(checkpoint.metadata.uid ?? "");
+    await removeCopy(checkpoint);
+    await removeArchive(checkpoint);
+    await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER).catch(absent);
+    return done;
   }
 
   /** Nothing but an image seen whole in the registry frees the archive. */
@@ -188,11 +204,38 @@ export function imageReconciler(
         { ...nameFields(checkpoint), err: error },
         "the image is not whole in the registry; pushing again",
       );
-      return await untilDeleted(checkpoint, signal, (limit) => push(checkpoint, limit));
+      return await untilDeleted(caches.checkpoints, checkpoint, signal, (limit) => push(checkpoint, limit));
     }
     await removeArchive(checkpoint);
-    await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER).catch(absent);
+    if (!mayHaveCopy(checkpoint, settings.store)) {
+      await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER).catch(absent);
+    }
     return done;
+  }
+
+  /** Whether nothing is to be done, as far as can be told without asking anybody. */
+  async function isSettled(checkpoint: Checkpoint): Promise<boolean> {
+    const { type } = decideImage(checkpoint, node, settings.store);
+    if (type !== "release" || !mayHaveCopy(checkpoint, settings.store)) return type === "nothing";
+    const { checkpointData } = checkpoint.spec;
+    return (
+      !archiveName.safeParse(checkpointData).success || (await archives.find(checkpointData)) === undefined
+    );
+  }
+
+  /** The copy is whoever's else it is too; a copy that is being made is waited for. */
+  async function removeCopy(checkpoint: Checkpoint): Promise<void> {
+    const { uid } = checkpoint.metadata;
+    const copy = copyOf(checkpoint);
+    const isShared = caches.checkpoints
+      .list()
+      .some(
+        (other) =>
+          other.metadata.uid !== uid &&
+          other.metadata.deletionTimestamp === undefined &&
+          copyOf(other) === copy,
+      );
+    if (copy !== undefined && !isShared) await store.remove(copy);
   }
 
   /** Removes the archive of a Checkpoint, but not one of somebody else that it only names. */
@@ -208,43 +251,21 @@ export function imageReconciler(
     if (owned) await archives.remove(checkpointData);
   }
 
-  /** Runs `work` until it ends or the Checkpoint is being deleted; its deletion is what is looked at next then. */
-  async function untilDeleted(
-    { metadata }: Checkpoint,
-    signal: AbortSignal,
-    work: (signal: AbortSignal) => Promise<Outcome>,
-  ): Promise<Outcome> {
-    using limit = follow(signal);
-    let deleted = false;
-    const unsubscribe = caches.checkpoints.subscribe(({ type, object }) => {
-      if (object.metadata.uid !== metadata.uid) return;
-      if (type === "apply" && object.metadata.deletionTimestamp === undefined) return;
-      deleted = true;
-      limit.abort(new Error("the Checkpoint is being deleted"));
-    });
-    try {
-      return await work(limit.signal);
-    } catch (error) {
-      if (deleted && !signal.aborted) return done;
-      throw error;
-    } finally {
-      unsubscribe();
-    }
-  }
-
   /** There will never be an image: the Checkpoint is no good. */
   async function fail(checkpoint: Checkpoint, error: KcrError): Promise<void> {
     const { code: reason, advice: message } = error;
-    const time = now();
-    let { conditions } = checkpoint.status ?? {};
-    for (const type of [IMAGE_PUSHED, RESTORABLE]) {
-      conditions = setCondition(conditions, { type, status: "False", reason, message }, time);
-    }
-    await writeStatus(client, checkpoints, checkpoint, {
-      phase: "Failed",
-      lastTransitionTime: time.toISOString(),
-      failedReason: message,
-      conditions,
+    await updateStatus(client, checkpoints, checkpoint, ({ status = {} }) => {
+      const time = now();
+      const failed = { type: IMAGE_PUSHED, status: "False", reason, message } as const;
+      const conditions = setCondition(status.conditions, failed, time);
+      // By a copy on the node it may be good all the same.
+      const good = restorable({ conditions, copies: status.copies }, settings.store, { reason, message });
+      return {
+        phase: "Failed",
+        lastTransitionTime: time.toISOString(),
+        failedReason: message,
+        conditions: good === undefined ? conditions : setCondition(conditions, good, time),
+      };
     });
     report(checkpoint, "Warning", reason, message);
   }
@@ -270,17 +291,14 @@ export function imageReconciler(
   }
 }
 
-/** An image is good unless CRIU's log says that the dump did not finish. */
-function restorable({ dumpError: error }: Captured, image: string): Omit<Condition, "lastTransitionTime"> {
-  return error === undefined
-    ? { type: RESTORABLE, status: "True", reason: "ImageVerified", message: image }
-    : { type: RESTORABLE, status: "False", reason: "CheckpointFailed", message: `CRIU reported: ${error}` };
+/** What was pushed, and what was learned of the archive on the way. */
+interface PushedImage {
+  runtimeImage: string;
+  imageDigest: string;
+  /** Of the archive. */
+  digest: string;
+  sizeBytes: number;
+  dumpError: string | undefined;
 }
-
-const ownerOf = ({ metadata, spec, status }: Checkpoint): Owner => ({
-  namespace: metadata.namespace,
-  podUID: status?.lineage?.podUID,
-  container: spec.containerName,
-});
 
 const nameFields = ({ metadata: { namespace, name } }: Checkpoint) => ({ namespace, checkpoint: name });

@@ -16,7 +16,7 @@ import { Client } from "../../kube/client.ts";
 import { silent } from "../../kube/log.ts";
 import { deployments, events, type KubeObject, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
-import { COPY_INDEX, CORRUPT_MARK } from "../../store/copy.ts";
+import { COPY_INDEX, COPY_VERSION, CORRUPT_MARK, type CopyIndex, SPEC_DUMP } from "../../store/copy.ts";
 import { Layout } from "../../store/layout.ts";
 import { NOTE_VERSION, type Note } from "../../store/notes.ts";
 import { type Candidate, type Plan, parsePlan } from "../../store/plan.ts";
@@ -129,7 +129,12 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
 
   const digestOf = (name: string): string => Buffer.from(name).toString("hex").padEnd(64, "0");
   /** Unpacked on the node. */
-  const copied = (name: string) => put(join(layout.copy(digestOf(name)), COPY_INDEX), "{}");
+  const copied = (name: string) => {
+    const archive = digestOf(name);
+    const nothing = { files: [], openForWriting: [], mounts: [] };
+    const index = { version: COPY_VERSION, archive, engine: "containerd", ...nothing } satisfies CopyIndex;
+    return put(join(layout.copy(archive), COPY_INDEX), JSON.stringify(index));
+  };
 
   async function makePod(name: string, metadata: object = {}, spec: object = {}): Promise<Pod> {
     const pod = await client.create(pods, {
@@ -179,6 +184,7 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
         checkpointID: name,
         containerName: "app",
         nodeName: node,
+        checkpointScheduleRef: { name: "cache" },
       },
     });
     return await writeStatus(client, checkpoints, made, {
@@ -522,6 +528,51 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       await note(pod, { type: "refused", reason: "CopyCorrupt", message: "m" });
       await told("RestoreRefused", 1);
       await waitFor("both to go", async () => (await notesLeft(pod)).length === 0);
+    });
+  });
+
+  describe("a new pod that is given something else than those before it", () => {
+    const started = (pod: Pod) =>
+      writeStatus(client, pods, pod, {
+        phase: "Running",
+        containerStatuses: [
+          {
+            name: "app",
+            image: "app:1",
+            imageID: "app@sha256:1",
+            ready: true,
+            restartCount: 0,
+            containerID: "containerd://c9",
+            state: { running: { startedAt: new Date().toISOString() } },
+          },
+        ],
+      });
+
+    it("says once by which variable", async () => {
+      await startAgent();
+      await schedule();
+      const made = await checkpoint("old", await makePod("cache-old"), {
+        baseImage: "app:1",
+        specHash: "sha256:of-before",
+      });
+      await put(
+        join(layout.copy(digestOf("old")), SPEC_DUMP),
+        JSON.stringify({ process: { args: [], env: ["MODE=fast"] }, mounts: [] }),
+      );
+      expect(made.spec.checkpointScheduleRef?.name).toBe("cache");
+      const env = [{ name: "MODE", value: "slow and secret" }];
+      const pod = await makePod("cache-new", {}, { containers: [{ name: "app", image: "app:1", env }] });
+      await created(pod, "c9");
+      await started(pod);
+      const [event, ...more] = await waitFor("the Event", async () => {
+        const { items } = await client.list(events, { namespace });
+        const found = items.filter((e) => e.reason === "SpecChanged");
+        return found.length > 0 && found;
+      });
+      expect(more).toEqual([]);
+      expect(event?.regarding?.name).toBe("cache-new");
+      expect(event?.note).toContain("environment variable MODE");
+      expect(event?.note).not.toContain("slow");
     });
   });
 });

@@ -42,12 +42,11 @@ export async function writeNew(
   return { size, sha256: hash.digest("hex") };
 }
 
-/** Replaces a small file as a whole: whoever reads it sees the old or the new, a loss of power included. */
-export async function replaceFile(disk: Disk, path: string, text: string): Promise<void> {
-  const next = `${path}.new`;
-  await disk.rm(next, { force: true });
-  await writeNew(disk, next, [Buffer.from(text)]);
-  await disk.rename(next, path);
+/** Leaves a file that says something by being there, also after a loss of power. */
+export async function leaveMark(disk: Disk, path: string, text: string): Promise<void> {
+  await using file = await disk.open(path, "w", FILE_MODE);
+  await file.writeFile(text);
+  await file.sync();
   await syncDirectory(disk, dirname(path));
 }
 

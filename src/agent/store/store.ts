@@ -18,9 +18,9 @@ import {
   type Disk,
   diskError,
   hashFile,
+  leaveMark,
   missing,
   realDisk,
-  replaceFile,
   syncDirectory,
   writeNew,
 } from "./disk.ts";
@@ -61,9 +61,11 @@ export class LocalStore {
   /** Makes the directories and clears away what a process that was killed left half-made. */
   async start(): Promise<void> {
     const { blobs, copies, tmp } = this.layout;
-    await this.#disk.rm(tmp, { recursive: true, force: true });
     for (const path of [blobs, copies, tmp]) {
       await this.#disk.mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
+    }
+    for (const name of await this.#disk.readdir(tmp)) {
+      await this.#disk.rm(join(tmp, name), { recursive: true, force: true });
     }
     await this.#collect();
   }
@@ -144,7 +146,7 @@ export class LocalStore {
 
   /** Leaves a mark on a copy, by which it is not used and made anew. */
   async markCorrupt(digest: string, why: string): Promise<void> {
-    await replaceFile(this.#disk, join(this.layout.copy(digest), CORRUPT_MARK), `${why}\n`).catch(missing);
+    await leaveMark(this.#disk, join(this.layout.copy(digest), CORRUPT_MARK), `${why}\n`).catch(missing);
   }
 
   /** Removes a copy, and the content that no other shares; one that is gone is fine. */
@@ -183,7 +185,7 @@ export class LocalStore {
 
   /** Says that this agent ends as it should. */
   async markCleanStop(): Promise<void> {
-    await replaceFile(this.#disk, this.layout.clean, "");
+    await leaveMark(this.#disk, this.layout.clean, "");
   }
 
   async #assertRoom(bytes: number): Promise<void> {

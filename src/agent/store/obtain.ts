@@ -1,0 +1,110 @@
+import type { Checkpoint } from "../../api/checkpoint.ts";
+import { KcrError } from "../../api/errors.ts";
+import { registryError } from "../../api/registry.ts";
+import { hasCode } from "../../oci/errors.ts";
+import { SourceChangedError } from "../../oci/source.ts";
+import type { Context } from "../context.ts";
+import { inspect, isIdentityOf, ownerOf } from "../inspect.ts";
+import { copyOf } from "../plan/copies.ts";
+import { archiveFile, archiveInRegistry, hasImage } from "./sources.ts";
+
+export interface Obtained {
+  /** Name of the copy: sha256 of the archive. */
+  copy: string;
+  /** What CRIU's log says of a dump that it gave up; of an image nothing is known. */
+  dumpError: string | undefined;
+}
+
+/**
+ * Makes a copy of a Checkpoint, from the first source that is of use.
+ *
+ * Guarantees: the archive is of the Checkpoint's container, by what it says of itself, and has the digest that is
+ * recorded, if one is.
+ * Errors: KcrError for what is wrong with archive, disk or registry; the signal's reason; others as they are.
+ */
+export async function obtain(
+  context: Context,
+  checkpoint: Checkpoint,
+  from: readonly ("archive" | "image")[],
+  signal: AbortSignal,
+): Promise<Obtained> {
+  let last: unknown = new KcrError(
+    "CopyMissing",
+    `Checkpoint ${checkpoint.metadata.name} has no archive here`,
+  );
+  for (const source of from) {
+    try {
+      return source === "archive"
+        ? await fromArchive(context, checkpoint, signal)
+        : await fromRegistry(context, checkpoint, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      last = registryError(error) ?? error;
+      // The other source would not fit either.
+      if (last instanceof KcrError && last.code === "DiskFull") break;
+    }
+  }
+  throw last;
+}
+
+async function fromArchive(
+  { archives, store }: Context,
+  checkpoint: Checkpoint,
+  signal: AbortSignal,
+): Promise<Obtained> {
+  const captured = await inspect(archives, checkpoint.spec.checkpointData);
+  await using archive = await archiveFile(captured.path, copyOf(checkpoint));
+  try {
+    const index = await store.add(archive, signal, (identity) =>
+      assertOwn(archive.name, identity, checkpoint),
+    );
+    return { copy: index.archive, dumpError: captured.dumpError };
+  } catch (error) {
+    if (!(error instanceof SourceChangedError)) throw error;
+    throw new KcrError("ArchiveInvalid", error.message, { cause: error });
+  }
+}
+
+async function fromRegistry(
+  { settings, store }: Context,
+  checkpoint: Checkpoint,
+  signal: AbortSignal,
+): Promise<Obtained> {
+  await using archive = await archiveInRegistry(checkpoint, settings, signal);
+  const index = await store.add(archive, signal, (identity) => assertOwn(archive.name, identity, checkpoint));
+  return { copy: index.archive, dumpError: undefined };
+}
+
+function assertOwn(name: string, identity: Parameters<typeof isIdentityOf>[0], checkpoint: Checkpoint): void {
+  if (!isIdentityOf(identity, ownerOf(checkpoint))) {
+    throw new KcrError("ArchiveInvalid", `${name} is of another container`);
+  }
+}
+
+/**
+ * Makes sure that this node has a copy of a Checkpoint, of whatever node, and that it stays until a plan names it.
+ *
+ * Errors: KcrError where that cannot be; `RegistryError` while the registry does not answer; the signal's reason.
+ */
+export async function ensureCopy(
+  context: Context,
+  checkpoint: Checkpoint,
+  signal: AbortSignal,
+): Promise<void> {
+  const { node, settings, archives, store, pins, locks } = context;
+  const { spec, metadata } = checkpoint;
+  using _lock = await locks.take(metadata.uid ?? "");
+  const copy = copyOf(checkpoint);
+  if (copy !== undefined) pins.hold(copy);
+  if (copy !== undefined && (await store.has(copy))) return;
+  const isHere = spec.nodeName === node && (await archives.find(spec.checkpointData)) !== undefined;
+  const from: ("archive" | "image")[] = isHere ? ["archive"] : [];
+  if (hasImage(checkpoint, settings)) from.push("image");
+  try {
+    const obtained = await obtain(context, checkpoint, from, signal);
+    pins.hold(obtained.copy);
+  } catch (error) {
+    const { cause } = error as Error;
+    throw hasCode(cause, "unreachable") ? cause : error;
+  }
+}
