@@ -184,6 +184,33 @@ describe("capturing and putting back", () => {
     expect(lstatSync(data).mode & 0o7777).toBe(0o2770);
   });
 
+  it("takes up what a killed restore had set aside", async () => {
+    const data = filled();
+    const captured = await note([bind("/data", data)]);
+    const mounts = spec(bind("/data", data));
+    writeFileSync(join(data, "since"), "state 2");
+    const before = listing(data);
+    await putBackVolumes({ copyDir, note: captured, spec: mounts });
+    (await putBackVolumes({ copyDir, note: captured, spec: mounts })).undo();
+    expect(listing(data)).toEqual(before);
+  });
+
+  it("is not put off by what a container has put in its way", () => {
+    const data = emptyDir("data");
+    for (const dir of [".kcr-before/.kcr-moving/x", ".kcr-before/mine", ".kcr-gone/x"]) {
+      mkdirSync(join(data, dir), { recursive: true });
+    }
+    takeBackVolumes([data]);
+    expect(readdirSync(data)).toEqual(["mine"]);
+    for (const dir of [".kcr-moving/mine", "mine/new"]) mkdirSync(join(data, dir), { recursive: true });
+    takeBackVolumes([data]);
+    expect(readdirSync(data)).toEqual(["mine"]);
+    expect(readdirSync(join(data, "mine"))).toEqual([]);
+    for (const dir of [".kcr-before/x", ".kcr-gone/x"]) mkdirSync(join(data, dir), { recursive: true });
+    dropFormerFiles([data]);
+    expect(readdirSync(data)).toEqual(["mine"]);
+  });
+
   it("removes the former files after a kill that came when all was restored", async () => {
     const data = filled();
     const before = listing(data);
@@ -335,6 +362,10 @@ describe("putting back", () => {
     ["through a link", { name: "data/way-out/x", content: "x" }],
     ["that is a device", { name: "data/x", type: "block-device", devmajor: 8, devminor: 0 }],
     ["among what is set aside", { name: "data/.kcr-before/x", content: "x" }],
+    [
+      "that links to what is set aside",
+      { name: "data/x", type: "link", linkname: "data/.kcr-before/sub/file" },
+    ],
     ["in the place of what is set aside", { name: "data/.kcr-before", type: "symlink", linkname: "/" }],
     ["in the place of the volume", { name: "data", content: "x" }],
   ])("refuses an entry %s, and the volume is as it was", async (_, entry) => {
