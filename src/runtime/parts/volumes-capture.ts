@@ -66,7 +66,7 @@ async function whyLeft(
   signal?: AbortSignal,
 ): Promise<string | undefined> {
   const volume = emptyDirOf(mount);
-  if (!volume) return /\/volume-subpaths\//.test(mount.source) ? "a subPath of a volume" : "not an emptyDir";
+  if (!volume) return kindOf(mount);
   if (volume.podUID !== (podUIDOf(spec) ?? volume.podUID)) return "an emptyDir of another pod";
   try {
     if (statfsSync(mount.source).type === HUGETLBFS_MAGIC) return "an emptyDir of huge pages";
@@ -82,6 +82,11 @@ async function whyLeft(
     signal?.throwIfAborted();
     return `it cannot be read: ${error instanceof Error ? error.message : String(error)}`;
   }
+}
+
+function kindOf({ destination, source }: SpecMount): string {
+  if (destination === "/dev/shm") return "shared memory of the pod";
+  return source.includes("/volume-subpaths/") ? "a subPath of a volume" : "not an emptyDir";
 }
 
 async function writeVolumes(

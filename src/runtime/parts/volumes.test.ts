@@ -281,6 +281,7 @@ describe("capturing", () => {
         bind("/claim", claim),
         bind("/gone", gone),
         bind("/other", emptyDir("x", "other-pod")),
+        bind("/dev/shm", join(base, "sandboxes", "f92a", "shm")),
         bind("/read-only", data, "ro"),
         bind("/config", join(base, "pods", UID, "volumes", "kubernetes.io~configmap", "c")),
         bind("/etc/hosts", join(base, "pods", UID, "etc-hosts")),
@@ -295,6 +296,7 @@ describe("capturing", () => {
       ["/claim", "not an emptyDir"],
       ["/gone", "it cannot be read: ENOEN"],
       ["/other", "an emptyDir of another p"],
+      ["/dev/shm", "shared memory of the pod"],
     ]);
     expect(readdirSync(imagePath)).toEqual([]);
   });
