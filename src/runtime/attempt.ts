@@ -20,6 +20,7 @@ import { differences } from "./parts/fit.ts";
 import { imagesWithHostname } from "./parts/hostname.ts";
 import { MARKER_VERSION, writeMarker } from "./parts/marker.ts";
 import { divergingPath, missingMounts } from "./parts/mounts.ts";
+import { makePivotPlace } from "./parts/pivot.ts";
 import { applyRootfsDiff } from "./parts/rootfs.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
 import { type PutBack, putBackVolumes, sourcesOf } from "./parts/volumes.ts";
@@ -87,6 +88,7 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   // From here on there is something to undo, whoever comes to do it.
   writeFileSync(join(work, "dirty"), rootfs, { flush: true });
   await applyRootfsDiff({ copyDir: copy, engine: index.engine, rootfs });
+  if (spec.root.readonly) makePivotPlace(rootfs);
   const now = new Date();
   writeMarker(rootfs, {
     version: MARKER_VERSION,

@@ -50,10 +50,10 @@ export const goodConfig = (annotations: Record<string, string> = {}): object => 
   linux: { namespaces: [{ type: "pid" }, { type: "mount" }] },
 });
 
-export function makeCase(random: Random, { copies }: CaseContext): CreateCase {
+/** @param planned share of the calls that have a plan: they start Node, and are dear. */
+export function makeCase(random: Random, { copies }: CaseContext, { planned = 0.1 } = {}): CreateCase {
   const stamped: Record<string, string> = random.chance(0.02) ? { "kcr.io/restore-from": "c1" } : {};
-  // Calls with a plan start Node, and are dear: a tenth of all.
-  const isPlanned = random.chance(0.1);
+  const isPlanned = random.chance(planned);
   let config: unknown = goodConfig(stamped);
   if (random.chance(isPlanned ? 0.25 : 0.5)) config = mutated(config, random);
   const made: CreateCase = {
