@@ -66,15 +66,17 @@ export function decidePlan(input: PlanInput): Plan | undefined {
     stableSeconds: input.stableSeconds,
     perPodEnv: perPodEnv(container),
     sharedVolumes: sharedVolumes(pod, container.name),
-    candidates: onFailure
-      ? good
-          .filter((c) => !isPoisoned(c) && !run.passedOver.includes(c.metadata.uid ?? ""))
-          .map(candidateOf)
-          .filter(
-            (candidate): candidate is Candidate => candidate !== undefined && copies.has(candidate.copy),
-          )
-          .slice(0, MAX_CANDIDATES)
-      : [],
+    // Behind what was asked for stands what is lost otherwise, of an unprotected container too.
+    candidates:
+      run !== undefined && (onFailure || isArmed)
+        ? good
+            .filter((c) => !isPoisoned(c) && !run.passedOver.includes(c.metadata.uid ?? ""))
+            .map(candidateOf)
+            .filter(
+              (candidate): candidate is Candidate => candidate !== undefined && copies.has(candidate.copy),
+            )
+            .slice(0, MAX_CANDIDATES)
+        : [],
     ...(isArmed ? { armed: { id: armed.id, candidate: asked } } : {}),
   };
 }
