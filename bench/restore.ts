@@ -202,11 +202,11 @@ async function checkpoint({ client, signal }: Stage, { metadata }: Pod): Promise
     const { status } = await client.get(requests, { namespace: NAMESPACE, name: metadata.name }, { signal });
     if (status?.phase === "Failed") throw new Error(`the checkpoint failed: ${status.message}`);
     const name = status?.checkpoint?.name;
-    const made =
-      name && (await client.get(checkpoints, { namespace: NAMESPACE, name }, { signal }).catch(absent));
-    bytes = made?.status?.sizeBytes || 0;
+    if (name === undefined) return false;
+    const made = await client.get(checkpoints, { namespace: NAMESPACE, name }, { signal }).catch(absent);
+    bytes = made?.status?.sizeBytes ?? 0;
     // Both copies: nothing of the checkpoint is still under way when the container is killed.
-    return Boolean(made && isGood(made) && made.status?.copies?.length === 2);
+    return made !== undefined && isGood(made) && made.status?.copies?.length === 2;
   };
   await until("the checkpoint is good", probe, { timeoutMs: PATIENCE_MS, signal });
   return bytes;

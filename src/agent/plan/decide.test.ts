@@ -141,9 +141,13 @@ describe("what a person asked for", () => {
     expect(plan?.candidates).toHaveLength(2);
   });
 
-  it("is all that counts for a container that nobody protects", () => {
+  it("counts once for a container that nobody protects, with what it is now behind it", () => {
     const plan = decidePlan(input({ armed, protection: undefined }));
-    expect(plan).toMatchObject({ onFailure: false, candidates: [], armed: { id: "wish" } });
+    expect(plan).toMatchObject({
+      onFailure: false,
+      candidates: [{ checkpoint: "b" }, { checkpoint: "a" }],
+      armed: { id: "wish" },
+    });
   });
 
   it("is armed for a container that has not run yet", () => {
