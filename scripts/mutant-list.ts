@@ -543,4 +543,44 @@ export const mutants: readonly Mutant[] = [
     replace: "rejectUnauthorized: false,",
     ...disruptive("kubelet.test.ts", "is not believed"),
   },
+
+  // the installer
+  {
+    fault: "all nodes restart their runtimes at once",
+    file: "src/installer/turn.ts",
+    find: "name: LEASE,",
+    replace: "name: LEASE + name,",
+    test: integration("src/installer/turn.integration.test.ts", "is one node's turn until that is back"),
+  },
+  {
+    fault: "the drop-in's directory brings in what others left there",
+    file: "src/installer/containerd.ts",
+    find: "if (changed.length === 0) return;",
+    replace: "if (changed.length >= 0) return;",
+    test: integration(
+      "src/installer/containerd.integration.test.ts",
+      "is left as it is where the directory would bring in what is not ours",
+    ),
+  },
+  {
+    fault: "a runtime that was restarted by a person is restarted again",
+    file: "src/installer/restart.ts",
+    find: "(await readIfThere(onHost(host, OWED))) ===",
+    replace: "(await readIfThere(onHost(host, OWED)))?.replace(/.*/, String(pid)) ===",
+    test: unit("src/installer/restart.test.ts", "as long as the very process runs"),
+  },
+  {
+    fault: "an upgrade removes the version that restores still use",
+    file: "src/installer/program.ts",
+    find: "[version, previous]);",
+    replace: "[version]);",
+    test: unit("src/installer/program.test.ts", "keep the version before the last, and no other"),
+  },
+  {
+    fault: "the handler's name goes while pods need it",
+    file: "src/installer/uninstall.ts",
+    find: "if (users.length > 0 && !force) {",
+    replace: "if (users.length > 0 && force) {",
+    ...disruptive("installer.test.ts", "leaves pods running, and their crashes are ordinary restarts"),
+  },
 ];
