@@ -52,7 +52,8 @@ function prepare(): { config: Record<string, unknown>; copy: string } {
     mkdirSync(path, { recursive: true });
   }
   copyFileSync("/usr/bin/busybox", join(root, "lower/bin/busybox"));
-  cpSync(HANDLER, home, { recursive: true });
+  // Files, not links: what is written here must not reach the handler that is installed.
+  cpSync(HANDLER, home, { recursive: true, dereference: true });
   const conf = { runtime: runc, state, containerd_root: join(root, "none"), wait_seconds: 0 };
   writeFileSync(
     join(home, "kcr-runtime.conf"),
