@@ -442,7 +442,8 @@ function firstCandidate(
     if (
       undecided &&
       c.metadata.deletionTimestamp === undefined &&
-      !findCondition(c.status?.conditions, RESTORABLE)
+      // By a copy on its node it may be good before it has an image.
+      findCondition(c.status?.conditions, RESTORABLE)?.status !== "False"
     ) {
       pending ??= c;
     }
