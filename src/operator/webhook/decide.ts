@@ -66,13 +66,13 @@ export function decideClass(
     nodeSelector: { ...pod.spec.nodeSelector, ...nodeSelector },
     tolerations: [...(pod.spec.tolerations ?? []), ...tolerations],
   };
-  const ready = nodes.all.filter((node) => isReady(node) && suits(spec, node));
-  if (ready.length === 0) return leave("no node that it may be on has the handler ready");
+  const ready = new Set(nodes.all.filter((node) => isReady(node) && suits(spec, node)));
+  if (ready.size === 0) return leave("no node that it may be on has the handler ready");
   const bound = boundTo(spec);
-  if (bound !== undefined && without.some((node) => !ready.includes(node))) {
+  if (bound !== undefined && without.some((node) => !ready.has(node))) {
     return leave(`${bound}, and not all nodes that it may be on have the handler ready`);
   }
-  return hasRoom(spec, ready, nodes)
+  return hasRoom(spec, [...ready], nodes)
     ? { type: "class" }
     : leave("no node that has the handler ready has room for it");
 }
@@ -112,11 +112,10 @@ function hasRoom(spec: PodSpec, ready: readonly Node[], { all, podsOn, waiting }
     rooms.set(name, fresh);
     return fresh;
   };
+  const handlers = waiting.length === 0 ? [] : all.filter(isReady);
   for (const pod of waiting) {
     const requests = podRequests(pod.spec);
-    const place = all.find(
-      (node) => isReady(node) && suits(pod.spec, node) && isEnough(room(node), requests),
-    );
+    const place = handlers.find((node) => isEnough(room(node), requests) && suits(pod.spec, node));
     if (place !== undefined) take(room(place), requests);
   }
   const requests = podRequests(spec);

@@ -1,5 +1,5 @@
 import type { Node, Pod } from "../../kube/resources.ts";
-import { type Amounts, add, amountsOf, podRequests } from "./requests.ts";
+import { type Amounts, amountsOf, podRequests } from "./requests.ts";
 
 type PodSpec = NonNullable<Pod["spec"]>;
 type Taint = NonNullable<NonNullable<Node["spec"]>["taints"]>[number];
@@ -100,15 +100,19 @@ export function roomOn(node: Node, pods: readonly Pod[]): Amounts {
 
 /** Takes a pod's requests, and its place among the node's pods, off what is left. */
 export function take(room: Amounts, requests: Amounts): void {
-  for (const [name, amount] of Object.entries(add(requests, { pods: 1 })))
-    room[name] = (room[name] ?? 0) - amount;
+  for (const name in requests) room[name] = (room[name] ?? 0) - requests[name]!;
+  room["pods"] = (room["pods"] ?? 0) - 1;
 }
 
 /** Whether what is left is enough. A resource that the node does not have is enough for a request of none. */
-export const isEnough = (room: Amounts, requests: Amounts): boolean =>
-  Object.entries(add(requests, { pods: 1 })).every(
-    ([name, amount]) => amount === 0 || (room[name] ?? 0) >= amount,
-  );
+export function isEnough(room: Amounts, requests: Amounts): boolean {
+  if ((room["pods"] ?? 0) < 1) return false;
+  for (const name in requests) {
+    const amount = requests[name]!;
+    if (amount > 0 && (room[name] ?? 0) < amount) return false;
+  }
+  return true;
+}
 
 /** Whether the pod can be on the node as things are: the node may have it, and has room for it. */
 export const fits = (spec: PodSpec, node: Node, podsOnNode: readonly Pod[]): boolean =>

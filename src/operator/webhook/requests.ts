@@ -42,7 +42,18 @@ function larger(a: Amounts, b: Amounts): Amounts {
  *
  * Source: Kubernetes' component-helpers, `resource.PodRequests`.
  */
-export function podRequests(spec: NonNullable<Pod["spec"]>): Amounts {
+export function podRequests(spec: NonNullable<Pod["spec"]>): Readonly<Amounts> {
+  const known = counted.get(spec);
+  if (known !== undefined) return known;
+  const requests = countRequests(spec);
+  counted.set(spec, requests);
+  return requests;
+}
+
+/** A cache's pods are asked about again and again, and never change. */
+const counted = new WeakMap<NonNullable<Pod["spec"]>, Readonly<Amounts>>();
+
+function countRequests(spec: NonNullable<Pod["spec"]>): Amounts {
   let sum: Amounts = {};
   for (const container of spec.containers) sum = add(sum, amountsOf(container.resources?.requests));
   let sidecars: Amounts = {};

@@ -10,7 +10,7 @@ import { waitFor } from "../../../test/support/wait-for.ts";
 import { findCondition } from "../../api/conditions.ts";
 import { API_VERSION } from "../../api/group.ts";
 import { schedules } from "../../api/kinds.ts";
-import { RUNTIME_LABEL, RUNTIME_READY, SCHEDULE_ANNOTATION } from "../../api/labels.ts";
+import { RECORD_ANNOTATION, RUNTIME_LABEL, RUNTIME_READY, SCHEDULE_ANNOTATION } from "../../api/labels.ts";
 import { STRATEGY } from "../../api/pod.ts";
 import { settings } from "../../api/settings.ts";
 import { createAuthority, issue } from "../../kube/certificates.ts";
@@ -273,6 +273,29 @@ describe.skipIf(inject("kubeconfig") === undefined)("the pod-creation webhook", 
       "nothing to be said of what is not protected",
       async () => (await condition(first)) === undefined,
     );
+  });
+
+  it("leaves restores to the node: no record is kept of a pod of the class", async () => {
+    const namespace = await makeNamespace(admin, "record");
+    const web = await deployment(namespace, "web", "@yearly");
+    const run = async (node: string) => {
+      const pod = await podOf(web, { nodeName: node });
+      const state = { running: { startedAt: new Date().toISOString() } };
+      const started = { containerID: "containerd://1", imageID: "", ready: true, restartCount: 0, state };
+      const status = { phase: "Running", containerStatuses: [{ name: "app", image: "app:1", ...started }] };
+      await admin.patch(
+        pods,
+        pod.metadata,
+        { type: "strategic", body: { status } },
+        { subresource: "status" },
+      );
+      return pod;
+    };
+    const [ofClass, plain] = [await run("ready-1"), await run("plain-1")];
+    const record = async (pod: Pod) =>
+      (await admin.get(pods, pod.metadata)).metadata.annotations?.[RECORD_ANNOTATION];
+    await waitFor("the record of the pod without the class", () => record(plain));
+    expect(await record(ofClass)).toBeUndefined();
   });
 
   it("tells a person why a bare pod is left alone", async () => {
