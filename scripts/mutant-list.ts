@@ -583,4 +583,65 @@ export const mutants: readonly Mutant[] = [
     replace: "if (users.length > 0 && force) {",
     ...disruptive("installer.test.ts", "leaves pods running, and their crashes are ordinary restarts"),
   },
+
+  // the webhook, the class and the policies
+  {
+    fault: "a new authority of the webhook signs before API servers trust it",
+    file: "src/operator/webhook/certificate.ts",
+    find: "const SETTLE_MS = 2 * 3_600_000;",
+    replace: "const SETTLE_MS = 0;",
+    test: unit("src/operator/webhook/certificate.test.ts", "before and after a renewal"),
+  },
+  {
+    fault: "an authority of the webhook is forgotten while what it signed still serves",
+    file: "src/operator/webhook/certificate.ts",
+    find: "validFor(AUTHORITY_DAYS, now)), ...live];",
+    replace: "validFor(AUTHORITY_DAYS, now))];",
+    test: unit("src/operator/webhook/certificate.test.ts", "at every step accepted"),
+  },
+  {
+    fault: "a pod gets the class though no node with the handler has room for it",
+    file: "src/operator/webhook/decide.ts",
+    find: "return hasRoom(spec, [...ready], nodes)",
+    replace: "return ready.size > 0",
+    test: unit("src/operator/webhook/decide.test.ts", "not when no node with the handler has room"),
+  },
+  {
+    fault: "pods that are made at once are all given the same room",
+    file: "src/operator/webhook/pods.ts",
+    find: "if (request.dryRun !== true) promised.add(pod, spec);",
+    replace: "",
+    test: unit("src/operator/webhook/pods.test.ts", "each gets room of its own"),
+  },
+  {
+    fault: "a pod that must keep away from others gets the class where that leaves it no node",
+    file: "src/operator/webhook/decide.ts",
+    find: "if (bound !== undefined && without",
+    replace: "if (bound === undefined && without",
+    test: unit("src/operator/webhook/decide.test.ts", "only where it leaves it no node fewer"),
+  },
+  {
+    fault: "the operator swaps images of pods that their node's handler restores",
+    file: "src/operator/restore/controller.ts",
+    find: "if (handlerOf(pod) !== undefined) return done;",
+    replace: "",
+    test: integration(
+      "src/operator/webhook/webhook.integration.test.ts",
+      "no record is kept of a pod of the class",
+    ),
+  },
+  {
+    fault: "an agent may label other nodes than its own",
+    file: "config/policies/agent-nodes.yaml",
+    find: ".orValue([]) == [request.name]",
+    replace: ".orValue([]) != []",
+    test: integration("test/integration/policies.integration.test.ts", "refuse every other node"),
+  },
+  {
+    fault: "persons may have a pod begin with another's memory, by way of a Deployment",
+    file: "config/policies/restore-from.yaml",
+    find: "resources: [deployments, replicasets, statefulsets, daemonsets]",
+    replace: "resources: [statefulsets, daemonsets]",
+    test: integration("test/integration/policies.integration.test.ts", "in the template of a Deployment"),
+  },
 ];
