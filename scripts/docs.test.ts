@@ -132,7 +132,7 @@ describe("examples", () => {
 it("the settings table names every setting with its default, and no other", () => {
   const rows = matchesOf(
     read("docs/guides/install.md"),
-    /^\| `(store|(?:registry|local|kubelet|limits|restore|installer|runtime)\.\w+)` \|/gm,
+    /^\| `(store|(?:registry|local|kubelet|limits|restore|selftest|installer|runtime)\.\w+)` \|/gm,
   );
   const parsed = settings.parse({ registry: { push: "registry.example.com" } });
   const shape = Object.entries(settings.shape).flatMap(([part, { def }]) => {

@@ -101,6 +101,7 @@ export function planController(context: Context): Controller {
       armed: restore && checkpoint && { id: restore.metadata.uid ?? "", checkpoint },
       claimed,
       stableSeconds: settings.restore.stableSeconds,
+      perContainer: settings.local.perContainer,
     });
   };
 

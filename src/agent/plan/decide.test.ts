@@ -54,6 +54,7 @@ const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
   copies: new Set(lineage.map(({ metadata }) => digestOf(metadata.name))),
   claimed: false,
   stableSeconds: 30,
+  perContainer: 5,
   ...changes,
 });
 const candidates = (changes: Partial<PlanInput>): string[] | undefined =>
@@ -97,10 +98,11 @@ describe("the plan of a container", () => {
     expect(candidates(changes)).toEqual(expected);
   });
 
-  it("names no more candidates than a handler needs", () => {
+  it("names no more candidates than copies are to be kept", () => {
     const many = Array.from({ length: 40 }, (_, i) => checkpoint(`c${i}`));
     const copies = new Set(many.map(({ metadata }) => digestOf(metadata.name)));
-    expect(candidates({ lineage: many, copies })).toHaveLength(16);
+    expect(candidates({ lineage: many, copies })).toEqual(["c0", "c1", "c2", "c3", "c4"]);
+    expect(candidates({ lineage: many, copies, perContainer: 64 })).toHaveLength(16);
   });
 
   it.each<[string, Partial<PlanInput>]>([

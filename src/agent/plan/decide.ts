@@ -26,9 +26,11 @@ export interface PlanInput {
   /** Something of the pod was asked for: its containers that never ran need not wait for a plan. */
   claimed: boolean;
   stableSeconds: number;
+  /** How many candidates stand in a plan: what stands there keeps its copy. */
+  perContainer: number;
 }
 
-/** No more candidates than these stand in a plan. */
+/** No more candidates than these, however many copies there may be. */
 const MAX_CANDIDATES = 16;
 
 const DEFAULTS: z.output<typeof restorePolicy> = restorePolicy.parse({});
@@ -75,7 +77,7 @@ export function decidePlan(input: PlanInput): Plan | undefined {
             .filter(
               (candidate): candidate is Candidate => candidate !== undefined && copies.has(candidate.copy),
             )
-            .slice(0, MAX_CANDIDATES)
+            .slice(0, Math.min(input.perContainer, MAX_CANDIDATES))
         : [],
     ...(isArmed ? { armed: { id: armed.id, candidate: asked } } : {}),
   };
