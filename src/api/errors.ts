@@ -178,6 +178,29 @@ export const ERRORS = {
     remedy:
       "Look at the CheckpointRequest that the message names; discardCurrent: true restores without saving.",
   },
+  MountMissing: {
+    means: "The checkpoint knows a mount that the container no longer has.",
+    remedy: "Give the container a volume at the path that the message names, or take a new checkpoint.",
+  },
+  VolumeStateDiverges: {
+    means:
+      "A file was open for writing on a volume whose files are not part of the checkpoint: memory and file would be of two different moments.",
+    remedy:
+      "Put what belongs to the memory on an emptyDir of this container alone, or say restore.volumes: Ignore in the schedule where the program can bear it.",
+  },
+  RootfsUnsuitable: {
+    means:
+      "The container's root file system is no overlay, so that a restore that fails could not be undone.",
+    remedy: "Use the runtime's overlayfs snapshotter on the node.",
+  },
+  RestoreTooLong: {
+    means: "The restore would take longer than the kubelet waits for a container to be created.",
+    remedy: "Raise runtime.readMBPerSecond where the disk is faster than that, or keep less in memory.",
+  },
+  PlanMissing: {
+    means: "The pod was to begin with a state of before, and its node was not told in time which.",
+    remedy: "Look whether the node's agent runs and reaches the API server.",
+  },
   RestoreFailed: {
     means: "No checkpoint of the container could be restored.",
     remedy: "The container runs its original image again; see the Events of its pod.",

@@ -3,7 +3,6 @@ import { join, resolve } from "node:path";
 import {
   CHECKPOINT_DIRECTORY,
   type CopyIndex,
-  HANDLER_NOTE,
   type HandlerNote,
   isPageData,
   SPEC_DUMP,
@@ -20,6 +19,7 @@ import { differences } from "./parts/fit.ts";
 import { imagesWithHostname } from "./parts/hostname.ts";
 import { MARKER_VERSION, writeMarker } from "./parts/marker.ts";
 import { divergingPath, missingMounts } from "./parts/mounts.ts";
+import { readHandlerNote } from "./parts/note.ts";
 import { makePivotPlace } from "./parts/pivot.ts";
 import { applyRootfsDiff } from "./parts/rootfs.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
@@ -79,7 +79,7 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   const { conf, layout, call, plan, id, spec } = creation;
   const copy = layout.copy(candidate.copy);
   const index = await checkCopy(copy);
-  const note = ownVolumes(readHandlerNote(copy), plan);
+  const note = ownVolumes(await readHandlerNote(copy), plan);
   const rootfs = resolve(creation.bundle, spec.root.path);
   await fits(creation, { copy, index, note, rootfs });
 
@@ -185,24 +185,6 @@ async function fits({ conf, plan, spec }: Creation, { copy, index, note, rootfs 
 
 /** By which copies made here are told from those of other nodes: the kernel's name for this host. */
 export const nodeName = (): string => readFileSync("/proc/sys/kernel/hostname", "utf8").trim();
-
-function readHandlerNote(copy: string): HandlerNote | undefined {
-  const path = join(copy, HANDLER_NOTE);
-  if (!existsSync(path) || statSync(path).size > 1 << 20) return undefined;
-  try {
-    const note = JSON.parse(readFileSync(path, "utf8")) as Partial<HandlerNote> | null;
-    const isWhole =
-      note?.version === 1 &&
-      typeof note.node === "string" &&
-      Array.isArray(note.lowerDirectories) &&
-      Array.isArray(note.captured) &&
-      Array.isArray(note.left) &&
-      [...note.captured, ...note.left].every((one) => typeof one?.destination === "string");
-    return isWhole ? (note as HandlerNote) : undefined;
-  } catch {
-    return undefined;
-  }
-}
 
 /** Without the volumes that other containers of the pod use too: those live on, with the files of now. */
 function ownVolumes(note: HandlerNote | undefined, { sharedVolumes = [] }: Plan): HandlerNote | undefined {

@@ -103,7 +103,7 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     { plan, notebook, call },
     {
       ...head(decision.cause),
-      reason: lastFailure?.code ?? "NoCandidate",
+      reason: lastFailure?.code ?? "NoCheckpoint",
       message: lastFailure?.message ?? "no checkpoint was left to try",
       lost: true,
       armed: decision.armed,

@@ -74,16 +74,16 @@ describe("a run that ended", () => {
     ],
     ["of which nothing is known is restored", { last: undefined, end: undefined }, ["c3", "c2", "c1"]],
     ["is left alone where no restore is wanted", { plan: plan({ onFailure: false }) }, "NotWanted"],
-    ["without a checkpoint begins afresh", { plan: plan({ candidates: [] }) }, "NoCandidate"],
+    ["without a checkpoint begins afresh", { plan: plan({ candidates: [] }) }, "NoCheckpoint"],
   ] as [string, Partial<CreateInput>, string[] | string][])("%s", (_, more, expected) => {
     expect(names(input(more))).toEqual(expected);
   });
 
   it("is not restored by the plan of a tree that a fresh start has ended", () => {
     const last = { id: "run-2", sandbox: "box", createdMs: T0 };
-    expect(names(input({ last }))).toBe("NoCandidate");
+    expect(names(input({ last }))).toBe("NoCheckpoint");
     expect(names(input({ last, state: state({ chain: ["run-1"], restoredFrom: candidate(3) }) }))).toBe(
-      "NoCandidate",
+      "NoCheckpoint",
     );
   });
 });

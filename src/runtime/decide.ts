@@ -77,7 +77,7 @@ export function decideCreate(input: CreateInput): CreateDecision {
     failed,
   });
   if (!plan.onFailure) return fresh("NotWanted", "no restore is wanted for this container");
-  if (!isCurrent(plan, last, state)) return fresh("NoCandidate", "no checkpoint of the last run is there");
+  if (!isCurrent(plan, last, state)) return fresh("NoCheckpoint", "no checkpoint of the last run is there");
   if (cause.type === "clean") return fresh("CleanExit", "the program ended by itself with exit code 0");
 
   const parent = parentOf(last, state);
@@ -105,7 +105,7 @@ export function decideCreate(input: CreateInput): CreateDecision {
   if (candidates.length === 0) {
     const [poisoned] = failed;
     return poisoned === undefined
-      ? fresh("NoCandidate", "no checkpoint of this container is ready on the node", parent !== undefined)
+      ? fresh("NoCheckpoint", "no checkpoint of this container is ready on the node", parent !== undefined)
       : fresh(poisoned.code, `no checkpoint is left: ${poisoned.message}`, true);
   }
   return {

@@ -16,7 +16,7 @@ export type Note = NoteHead &
     | {
         /** The original image was run. */
         type: "fresh";
-        /** `CleanExit`, `NoCandidate`, or the code of the last failure. */
+        /** `CleanExit`, `NoCheckpoint`, or the code of the last failure. */
         reason: string;
         message: string;
         /** Whether state was lost by it. */
