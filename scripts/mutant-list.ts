@@ -29,6 +29,8 @@ const disruptive = (file: string, name: string) => ({
 
 const DEMAND = "src/operator/demand/decide.test.ts";
 const RESTORE = "src/operator/restore/decide.test.ts";
+const PLAN = "src/agent/plan/decide.test.ts";
+const PLANS = "src/agent/plan/plan.integration.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
 const REGISTRY = "src/oci/registry.integration.test.ts";
@@ -643,5 +645,62 @@ export const mutants: readonly Mutant[] = [
     find: "resources: [deployments, replicasets, statefulsets, daemonsets]",
     replace: "resources: [statefulsets, daemonsets]",
     test: integration("test/integration/policies.integration.test.ts", "in the template of a Deployment"),
+  },
+  // plans, notes and the self-test of the runtime handler
+  {
+    fault: "a plan names Checkpoints that the node has no copy of",
+    file: "src/agent/plan/decide.ts",
+    find: "candidate !== undefined && copies.has(candidate.copy),",
+    replace: "candidate !== undefined,",
+    test: unit(PLAN, "leaves out one without a copy on the node"),
+  },
+  {
+    fault: "a plan names Checkpoints that are not good",
+    file: "src/agent/plan/decide.ts",
+    find: "const good = lineage.filter(isGood);",
+    replace: "const good = [...lineage];",
+    test: unit(PLAN, "leaves out one that is not good"),
+  },
+  {
+    fault: "a poisoned Checkpoint is planned again",
+    file: "src/agent/plan/decide.ts",
+    find: "!isPoisoned(c) && ",
+    replace: "",
+    test: unit(PLAN, "leaves out a poisoned one"),
+  },
+  {
+    fault: "a restore is armed before what is lost by it was saved",
+    file: "src/agent/plan/arm.ts",
+    find: 'status?.phase === "Restoring" &&',
+    replace: "status !== undefined &&",
+    test: integration(PLANS, "that is not begun is not armed"),
+  },
+  {
+    fault: "a note that is told a second time counts a second time",
+    file: "src/agent/notes/controller.ts",
+    find: "Date.parse(lastRestoredTime) >= timeOf(note)) return;",
+    replace: "Date.parse(lastRestoredTime) < 0) return;",
+    test: integration(PLANS, "told a second time"),
+  },
+  {
+    fault: "a run is dumped that its handler is about to replace",
+    file: "src/agent/dump/decide.ts",
+    find: "run === undefined || run.id === id",
+    replace: "true",
+    test: unit("src/agent/dump/decide.test.ts", "dumps the run that its handler knows as the newest"),
+  },
+  {
+    fault: "a self-test passes whatever its program says",
+    file: "src/agent/selftest/decide.ts",
+    find: "return RESTORED.test(message)",
+    replace: "return message !== undefined",
+    test: unit("src/agent/selftest/decide.test.ts", "has not when it ended otherwise"),
+  },
+  {
+    fault: "a node keeps its label although its self-test failed",
+    file: "src/agent/selftest/controller.ts",
+    find: 'found.result === "ready" ? RUNTIME_READY : undefined',
+    replace: "RUNTIME_READY",
+    test: integration("src/agent/selftest/selftest.integration.test.ts", "that fails takes the label away"),
   },
 ];
