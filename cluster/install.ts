@@ -16,7 +16,7 @@ export interface InstallOptions {
   /** Laid over the settings of the local cluster, part by part. */
   settings?: Partial<Record<keyof Settings, object | string>>;
   /**
-   * Whether the nodes get the runtime handler: `offered` (unless said) waits until they offer it, `ready` until
+   * Whether the nodes get the runtime handler: `offered` waits until they offer it, `ready` (unless said) until
    * each has also tried it on itself, and takes pods of its class.
    */
   handler?: "none" | "offered" | "ready";
@@ -46,7 +46,7 @@ export function localSettings(cluster: Cluster, more: InstallOptions["settings"]
  * date.
  */
 export async function installKcr(cluster: Cluster, options: InstallOptions = {}): Promise<void> {
-  const { progress = silent, signal, settings, handler = "offered" } = options;
+  const { progress = silent, signal, settings, handler = "ready" } = options;
   const work = await mkdtemp(join(tmpdir(), "kcr-install-"));
   try {
     await ensurePackages(["gcc", "libc6-dev"], progress, signal);
