@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
-import { type CheckpointSpec, writeCheckpoint } from "../../../test/support/archive.ts";
+import { type CheckpointSpec, hole, writeCheckpoint } from "../../../test/support/archive.ts";
 import { installCrds } from "../../../test/support/crds.ts";
 import { makeNamespace } from "../../../test/support/namespace.ts";
 import { startRegistry, type TestRegistry } from "../../../test/support/registry.ts";
@@ -325,6 +325,40 @@ describe.skipIf(kubeconfig === undefined)("the agent's copies", () => {
     await startAgent();
     await waitFor("a whole copy", async () => (await store.verify(copyOf(done), never)).length === 0);
     await expect(stat(layout.clean)).rejects.toThrow();
+  });
+
+  describe("that are being made", () => {
+    const making = () => waitFor("a half-made copy", async () => (await readdir(layout.tmp)).length > 0);
+    const large = () => taken("large", { archive: { pages: hole(2 ** 28) } });
+
+    it("go with their Checkpoint", async () => {
+      await startAgent();
+      const checkpoint = await large();
+      await making();
+      await client.delete(checkpoints, checkpoint.metadata);
+      await until(
+        checkpoint,
+        "to lose its finalizer",
+        (c) => !c.metadata.finalizers?.includes(ARCHIVE_FINALIZER),
+      );
+      expect(await store.list()).toEqual([]);
+      expect(await readdir(layout.tmp)).toEqual([]);
+      expect(await store.usedBytes()).toBe(0);
+      expect(await hasArchive(checkpoint)).toBe(false);
+    });
+
+    it("are begun anew by the next agent", async () => {
+      await startAgent();
+      const checkpoint = await large();
+      await making();
+      await stopAgent();
+      expect(await readdir(layout.tmp)).toEqual([]);
+      await mkdir(join(layout.tmp, "left-by-one-that-was-killed"));
+      await startAgent();
+      const done = await until(checkpoint, "to be settled", isSettled);
+      expect(await store.verify(copyOf(done), never)).toEqual([]);
+      expect(await readdir(layout.tmp)).toEqual([]);
+    });
   });
 
   it("that nobody was told of is told of, and not made a second time", async () => {

@@ -16,11 +16,14 @@ import {
 } from "../../../test/support/archive.ts";
 import { KcrError } from "../../api/errors.ts";
 import { Layout } from "../../store/layout.ts";
+import { scrub } from "../scrub.ts";
 import type { Disk } from "./disk.ts";
 import { LocalStore } from "./store.ts";
 import type { ArchiveStream } from "./unpack.ts";
 
 const never = new AbortController().signal;
+/** Each copy waits for the disk a dozen times. */
+const manySyncs = { timeout: 120_000 };
 const sha256 = (bytes: Uint8Array | string) => createHash("sha256").update(bytes).digest("hex");
 
 let root: string;
@@ -209,6 +212,25 @@ describe("verification finds", () => {
   });
 });
 
+test("a scrub reads all copies and marks those that are damaged; one that is removed meanwhile is no matter", async () => {
+  const [a, b] = await Promise.all(["a", "b"].map((containerName) => tarOf({ containerName })));
+  await store.add(streamed(a!), never);
+  await store.add(streamed(b!), never);
+  expect(await scrub(store, never)).toEqual({ checked: 2, corrupt: [] });
+  await flip(join(store.layout.copy(sha256(b!)), "spec.dump"));
+  const { checked, corrupt } = await scrub(store, never);
+  expect(checked).toBe(2);
+  expect(corrupt.map(({ copy }) => copy)).toEqual([sha256(b!)]);
+  expect(corrupt[0]!.problems[0]).toMatch(/^spec\.dump: its sha256/);
+  expect(await store.has(sha256(a!))).toBe(true);
+  expect(await store.has(sha256(b!))).toBe(false);
+  expect(await readFile(join(store.layout.copy(sha256(b!)), "corrupt"), "utf8")).toContain("spec.dump");
+  await store.remove(sha256(b!));
+  expect(await store.verify(sha256(b!), never)).toEqual([]);
+  await store.markCorrupt(sha256(b!), "too late");
+  expect(await store.list()).toHaveLength(1);
+});
+
 describe("an archive is refused, and leaves nothing behind,", () => {
   afterEach(expectEmpty);
   const refused = (archive: ArchiveStream) =>
@@ -277,7 +299,7 @@ describe("an archive is refused, and leaves nothing behind,", () => {
   });
 });
 
-test("names that lead elsewhere are passed over, whatever they are", async () => {
+test("names that lead elsewhere are passed over, whatever they are", manySyncs, async () => {
   const elsewhere = await mkdtemp(join(tmpdir(), "kcr-elsewhere-"));
   const piece = fc.constantFrom(
     "..",
@@ -316,12 +338,12 @@ test("names that lead elsewhere are passed over, whatever they are", async () =>
       expect(await readdir(elsewhere)).toEqual(before);
       await expectEmpty();
     }),
-    { numRuns: 100 },
+    { numRuns: 50 },
   );
   await rm(elsewhere, { recursive: true });
 });
 
-test("an archive with any bytes changed becomes a copy of what it is, or nothing", async () => {
+test("an archive with any bytes changed becomes a copy of what it is, or nothing", manySyncs, async () => {
   const good = await tarOf();
   await fc.assert(
     fc.asyncProperty(
@@ -369,7 +391,7 @@ test("a disk that is full is named, with what did not fit, and has as much room 
   }
 });
 
-describe("killed at any point", () => {
+describe("killed at any point", manySyncs, () => {
   /** A disk of which every call from the n-th on fails, as for a process that is no more. */
   function dyingDisk(calls: number): Disk & { died: boolean } {
     const disk = { died: false } as Disk & { died: boolean };

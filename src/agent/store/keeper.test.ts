@@ -1,0 +1,51 @@
+import { createHash } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { checkpointEntries, makeTar } from "../../../test/support/archive.ts";
+import { silent } from "../../kube/log.ts";
+import { Layout } from "../../store/layout.ts";
+import type { Context } from "../context.ts";
+import { sweep } from "./keeper.ts";
+import { Pins } from "./pins.ts";
+import { LocalStore } from "./store.ts";
+
+let root: string;
+let store: LocalStore;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "kcr-keeper-"));
+  store = new LocalStore(new Layout(root));
+  await store.start();
+});
+afterEach(() => rm(root, { recursive: true }));
+
+async function copy(containerName: string): Promise<string> {
+  const tar = await makeTar(checkpointEntries({ containerName }));
+  const read = async function* () {
+    yield tar;
+  };
+  await store.add({ name: containerName, size: tar.length, read }, new AbortController().signal);
+  return createHash("sha256").update(tar).digest("hex");
+}
+
+test("copies go that belong to no Checkpoint and that nothing counts on, once they are not new any more", async () => {
+  const [known, pinned, stray] = [await copy("known"), await copy("pinned"), await copy("stray")];
+  let minutesLater = 0;
+  const now = () => new Date(Date.now() + minutesLater * 60_000);
+  const pins = new Pins(store.layout, now);
+  const context = {
+    store,
+    pins,
+    now,
+    log: silent,
+    caches: { checkpoints: { list: () => [{ status: { digest: `sha256:${known}` } }] } },
+  } as unknown as Context;
+  await sweep(context);
+  expect(await store.list()).toHaveLength(3);
+  minutesLater = 11;
+  pins.hold(pinned);
+  await sweep(context);
+  expect((await store.list()).map(({ digest }) => digest).sort()).toEqual([known, pinned].sort());
+  expect(await store.has(stray)).toBe(false);
+});
