@@ -7,6 +7,7 @@ import {
   mutatingWebhookConfigurations,
   nodes,
   type Pod,
+  pods,
 } from "../../../src/kube/resources.ts";
 import { Installation } from "../../support/installation.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -112,7 +113,13 @@ describe.skipIf(cluster === undefined)("new pods of protected workloads", () => 
     const { spec } = await world.client.get(deployments, operators);
     await scale(0);
     try {
-      await waitFor("the operators to be gone", async () => (await kcr.operators()).length === 0);
+      // Those that are going serve until they have gone.
+      await waitFor("the operators to be gone", async () => {
+        const labelSelector = "app.kubernetes.io/name=kcr-operator";
+        return (
+          (await world.client.list(pods, { namespace: kcr.namespace, labelSelector })).items.length === 0
+        );
+      });
       const began = Date.now();
       const pod = await deploy("down");
       const made = Date.parse(pod.metadata.creationTimestamp ?? "") - began;
