@@ -25,8 +25,9 @@ export async function bundle(outdir: string, signal?: AbortSignal): Promise<void
       outdir: join(outdir, "runtime"),
       minify: true,
     }),
-    compileStatic(join(root, "src/runtime/kcr-runtime.c"), join(outdir, "runtime/kcr-runtime"), signal),
-    compileStatic(join(root, "src/installer/enter-host.c"), join(outdir, "enter-host"), signal),
+    ...["runtime/kcr-runtime", "installer/enter-host", "installer/pause"].map((path) =>
+      compileStatic(join(root, `src/${path}.c`), join(outdir, path.replace("installer/", "")), signal),
+    ),
   ]);
 }
 

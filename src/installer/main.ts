@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { Command } from "commander";
 import { pino } from "pino";
 import { z } from "zod";
@@ -30,16 +29,6 @@ program
   .action(({ force = false }: { force?: boolean }) =>
     run((context, signal) => uninstall(context, { force }, signal)),
   );
-program
-  .command("wait")
-  .description("do nothing until told to end")
-  .action(async () => {
-    // An unresolved promise does not keep a process alive.
-    const alive = setInterval(() => {}, 1 << 30);
-    if (!stop.signal.aborted) await once(stop.signal, "abort");
-    clearInterval(alive);
-  });
-
 /** Errors are told as an Event, in the log and by the exit code. */
 async function run(work: (context: Context, signal: AbortSignal) => Promise<void>): Promise<void> {
   const environment = z
