@@ -32,6 +32,8 @@ const RESTORE = "src/operator/restore/decide.test.ts";
 const PLAN = "src/agent/plan/decide.test.ts";
 const PLANS = "src/agent/plan/plan.integration.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
+const STORE = "src/agent/store/store.test.ts";
+const COPIES = "src/agent/store/store.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
 const REGISTRY = "src/oci/registry.integration.test.ts";
 
@@ -702,5 +704,84 @@ export const mutants: readonly Mutant[] = [
     find: 'found.result === "ready" ? RUNTIME_READY : undefined',
     replace: "RUNTIME_READY",
     test: integration("src/agent/selftest/selftest.integration.test.ts", "that fails takes the label away"),
+  },
+
+  // copies on the node
+  {
+    fault: "an archive that was damaged since its digest was recorded becomes a copy",
+    file: "src/agent/store/unpack.ts",
+    find: "if (digest !== undefined && digest !== sha256) {",
+    replace: "if (sha256.length === 0) {",
+    test: unit(STORE, "whose bits are not those that were recorded"),
+  },
+  {
+    fault: "a link in the archive becomes a file of the copy",
+    file: "src/agent/store/unpack.ts",
+    find: 'if (entry.type !== "file") {',
+    replace: 'if (entry.type === "other") {',
+    test: unit(STORE, "with a symlink where a file should be"),
+  },
+  {
+    fault: "what was written is not read back",
+    file: "src/agent/store/store.ts",
+    find: "const problem = await this.#problemOf(path, file, signal);",
+    replace: "const problem = undefined as string | undefined;",
+    test: unit(STORE, "when the disk holds something else than it was given"),
+  },
+  {
+    fault: "a copy shares content that is damaged",
+    file: "src/agent/store/store.ts",
+    find: "if (shared !== undefined && (await this.#problemOf(blob, file, signal)) === undefined) {",
+    replace: "if (shared !== undefined) {",
+    test: unit(STORE, "do not share content that has become damaged"),
+  },
+  {
+    fault: "what a killed agent left half-made stays",
+    file: "src/agent/store/store.ts",
+    find: "await this.#disk.rm(join(tmp, name), { recursive: true, force: true });",
+    replace: "",
+    test: unit(STORE, "making a copy leaves a whole one or none"),
+  },
+  {
+    fault: "content that no copy holds fills the disk",
+    file: "src/agent/store/store.ts",
+    find: "if (stats?.nlink === 1) await",
+    replace: "if (stats?.nlink === 0) await",
+    test: unit(STORE, "share equal files, and the last to go takes them along"),
+  },
+  {
+    fault: "an archive goes before its copy is made",
+    file: "src/agent/image/decide.ts",
+    find: 'if (isWaiting) return { type: "nothing" };',
+    replace: "void isWaiting;",
+    test: unit("src/agent/image/decide.test.ts", "once there is a word about its copy"),
+  },
+  {
+    fault: "the copy that a container runs from makes room for newer ones",
+    file: "src/agent/store/decide.ts",
+    find: "if (!isWanted && !isPinned) {",
+    replace: "if (!isWanted) {",
+    test: integration(COPIES, "stay while a container runs from them"),
+  },
+  {
+    fault: "a Checkpoint is good by a copy that is damaged",
+    file: "src/agent/store/status.ts",
+    find: "const copies = withoutNode(status.copies, node);",
+    replace: "const copies = status.copies ?? [];",
+    test: integration(COPIES, "damaged are good no more, and go"),
+  },
+  {
+    fault: "whoever can write a status has another container's memory fetched",
+    file: "src/agent/store/obtain.ts",
+    find: "if (!isIdentityOf(identity, ownerOf(checkpoint))) {",
+    replace: "if (identity.containerId === undefined) {",
+    test: integration(COPIES, "is refused when it is not what was recorded, or is another's"),
+  },
+  {
+    fault: "after an agent that was killed nobody looks at its copies",
+    file: "src/agent/store/keeper.ts",
+    find: "let isDue = !wasClean;",
+    replace: "let isDue = false && wasClean;",
+    test: integration(COPIES, "is read after an agent that was killed"),
   },
 ];

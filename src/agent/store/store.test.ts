@@ -271,6 +271,21 @@ describe("an archive is refused, and leaves nothing behind,", () => {
     refused(streamed(await withEntries(entry))),
   );
 
+  test("when the disk holds something else than it was given", async () => {
+    const lying: Disk = {
+      ...fs,
+      open: async (path, flags, mode) => {
+        const file = await fs.open(path, flags, mode);
+        if (flags !== "wx" || !String(path).endsWith("pages-1.img")) return file;
+        const write = file.writeFile.bind(file);
+        file.writeFile = (bytes) => write(Buffer.alloc((bytes as Uint8Array).length));
+        return file;
+      },
+    };
+    const adding = new LocalStore(store.layout, lying).add(streamed(await tarOf()), never);
+    await expect(adding).rejects.toMatchObject({ code: "CopyCorrupt" });
+  });
+
   test("that is another's", async () => {
     const why = new KcrError("ArchiveInvalid", "of another container");
     const seen: unknown[] = [];
