@@ -64,7 +64,7 @@ describe.skipIf(cluster === undefined).each(["2.3", "2.4"] as const)(
           expect(await store.get(ip, `kept-${i}`), `kept-${i}`).toBe(valueFor(`kept-${i}`));
         }
         expect(await store.get(ip, "lost-0")).toBeUndefined();
-        await store.put(ip, "new", "it still learns");
+        await store.put(ip, "new", "learned");
         expect(await store.count(ip)).toBe(61);
         await isTheSame(pod, name);
       },
@@ -101,7 +101,7 @@ describe.skipIf(cluster === undefined).each(["2.3", "2.4"] as const)(
 
     /** Every path of the container's root file system, and what there is to say of it. */
     async function tree(pod: Pod): Promise<string[]> {
-      const find = `find / -xdev \\( ${["/proc", "/sys", "/dev", "/tmp", "/log", "/run/kcr"]
+      const find = `find / -xdev \\( ${[...VOLATILE, ...OF_THE_POD]
         .map((path) => `-path ${path}`)
         .join(" -o ")} \\) -prune -o`;
       const script = [
@@ -113,6 +113,10 @@ describe.skipIf(cluster === undefined).each(["2.3", "2.4"] as const)(
     }
   },
 );
+
+const VOLATILE = ["/proc", "/sys", "/dev", "/tmp", "/log", "/run/kcr"];
+/** The kubelet makes these for each run of a container. */
+const OF_THE_POD = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /** Changes of the image's files before the checkpoint: created, changed, deleted; links; a directory for a file. */
 const BEFORE = `
