@@ -27,10 +27,16 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
   });
   afterAll(() => world.leave());
 
-  /** Whether an account of kcr's may do that to things of any namespace; `resource` may be `pods/exec`. */
-  async function may(account: string, verb: string, what: string, namespace?: string): Promise<boolean> {
-    const [name = "", subresource] = what.split("/");
-    const [plural, ...group] = name.split(".");
+  /** Whether an account of kcr's may do that, to things of any name unless said; `what` may be `pods/exec`. */
+  async function may(
+    account: string,
+    verb: string,
+    what: string,
+    namespace?: string,
+    name?: string,
+  ): Promise<boolean> {
+    const [path = "", subresource] = what.split("/");
+    const [plural, ...group] = path.split(".");
     const review = await world.client.create(accessReviews, {
       apiVersion: "authorization.k8s.io/v1",
       kind: "SubjectAccessReview",
@@ -38,7 +44,7 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
       spec: {
         user: `system:serviceaccount:${kcr.namespace}:${account}`,
         groups: ["system:serviceaccounts", `system:serviceaccounts:${kcr.namespace}`, "system:authenticated"],
-        resourceAttributes: { verb, resource: plural, subresource, group: group.join("."), namespace },
+        resourceAttributes: { verb, resource: plural, subresource, group: group.join("."), namespace, name },
       },
     });
     return review.status?.allowed ?? false;
@@ -51,10 +57,8 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
     ["get", "pods/exec"],
     ["patch", "pods/ephemeralcontainers"],
   ];
-  const NODES = [
-    ...["get", "create"].map((verb) => [verb, "nodes/proxy"]),
-    ...["patch", "update"].map((verb) => [verb, "nodes"]),
-  ];
+  const PROXY = ["get", "create"].map((verb) => [verb, "nodes/proxy"]);
+  const NODES = [...PROXY, ...["patch", "update"].map((verb) => [verb, "nodes"])];
   const RBAC = [
     ["bind", "clusterroles.rbac.authorization.k8s.io"],
     ["create", "clusterrolebindings.rbac.authorization.k8s.io"],
@@ -64,9 +68,14 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
 
   it("the agent may checkpoint through kubelets, and read no secret, change no pod, use no proxy", async () => {
     expect(await may("kcr-agent", "create", "nodes/checkpoint")).toBe(true);
-    const forbidden = [...SECRETS, ...PODS, ...NODES, ...RBAC, ["patch", "pods"], ["list", "pods"]];
+    // The self-test's pods and the node's label: policies hold it to its own.
+    const ownPods = ["create", "delete"];
+    for (const verb of ownPods) expect(await may("kcr-agent", verb, "pods", kcr.namespace)).toBe(true);
+    expect(await may("kcr-agent", "patch", "nodes")).toBe(true);
+    const forbidden = [...SECRETS, ...PODS, ...PROXY, ...RBAC, ["patch", "pods"], ["update", "nodes"]];
     for (const [verb = "", what = ""] of forbidden) {
       expect(await may("kcr-agent", verb, what), `${verb} ${what}`).toBe(false);
+      if (what === "pods" && ownPods.includes(verb)) continue;
       expect(await may("kcr-agent", verb, what, kcr.namespace), `${verb} ${what} in its own`).toBe(false);
     }
   });
@@ -79,7 +88,16 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
     }
     // The pull probe's pods, in kcr's own namespace alone.
     expect(await may("kcr-operator", "create", "pods", kcr.namespace)).toBe(true);
-    expect(await may("kcr-operator", "get", "secrets", kcr.namespace)).toBe(false);
+    // Of Secrets its webhook's certificates alone, of webhooks its own configuration.
+    for (const verb of ["get", "list", "watch", "create", "patch", "update", "delete"]) {
+      expect(await may("kcr-operator", verb, "secrets", kcr.namespace), verb).toBe(false);
+      expect(await may("kcr-operator", verb, "secrets", kcr.namespace, "kcr-registry"), verb).toBe(false);
+    }
+    expect(await may("kcr-operator", "get", "secrets", kcr.namespace, "kcr-webhook")).toBe(true);
+    const webhooks = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
+    expect(await may("kcr-operator", "patch", webhooks, undefined, "kcr")).toBe(true);
+    expect(await may("kcr-operator", "patch", webhooks, undefined, "another")).toBe(false);
+    expect(await may("kcr-operator", "create", webhooks)).toBe(false);
   });
 
   /** What the kernel says of a pod's process: `/proc/<pid>/status` by key. */
@@ -128,11 +146,11 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
     }
   });
 
-  it("the agents have no capability, and of their hosts the directory of checkpoints alone", async () => {
+  it("the agents have no capability, and of their hosts kcr's directory and the kubelet's checkpoints alone", async () => {
     for (const { name } of world.cluster.nodes) {
       const pod = await kcr.agent(name);
       await hasNoPower(pod);
-      expect(hostPaths(pod)).toEqual(["/var/lib/kubelet/checkpoints"]);
+      expect(hostPaths(pod)).toEqual(["/var/lib/kubelet/checkpoints", "/var/lib/kcr"]);
     }
   });
 });
