@@ -295,4 +295,14 @@ describe.skipIf(kubeconfig === undefined)("the self-test of a handler played by 
     expect(await labelled(undefined)).toMatchObject({ result: "absent" });
     await nothingLeft();
   });
+
+  it("is not made while the handler is being taken away, though it is offered still", async () => {
+    await writeFile(layout.disabled, "");
+    await startAgent();
+    expect(await labelled(undefined)).toMatchObject({
+      result: "absent",
+      message: expect.stringContaining("being taken away"),
+    });
+    await nothingLeft();
+  });
 });
