@@ -85,12 +85,14 @@ export function serveAdmission(options: AdmissionOptions): Promise<AdmissionServ
   const handle = async (message: IncomingMessage, response: ServerResponse): Promise<number> => {
     const send = (status: number, body: object | string): number => {
       const json = typeof body === "object";
+      // Whoever sent what could not be read may be sending still.
+      if (status !== 200) response.setHeader("connection", "close");
       response
         .writeHead(status, { "content-type": json ? "application/json" : "text/plain" })
         .end(json ? JSON.stringify(body) : `${body}\n`);
       return status;
     };
-    const path = message.url?.split("?")[0] ?? "";
+    const path = pathOf(message);
     if (!Object.hasOwn(paths, path)) return send(404, "not found");
     if (message.method !== "POST") return send(405, "POST only");
     const body = await readBody(message);
@@ -113,8 +115,8 @@ export function serveAdmission(options: AdmissionOptions): Promise<AdmissionServ
 
   const server: Server = createServer((message, response) => {
     const started = performance.now();
-    const webhook =
-      message.url && Object.hasOwn(paths, message.url.split("?")[0]!) ? message.url.split("?")[0]! : "";
+    const path = pathOf(message);
+    const webhook = Object.hasOwn(paths, path) ? path : "";
     handle(message, response).then(
       (status) => {
         metrics.increment("controller_runtime_webhook_requests_total", { webhook, code: String(status) });
@@ -153,11 +155,14 @@ export function serveAdmission(options: AdmissionOptions): Promise<AdmissionServ
   });
 }
 
+const pathOf = ({ url = "" }: IncomingMessage): string => url.split("?")[0] ?? "";
+
 /** The whole body; undefined when it is too large. */
 async function readBody(message: IncomingMessage): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of message as AsyncIterable<Buffer>) {
+  // Not destroyed on the way out: the asker is to read the answer.
+  for await (const chunk of message.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += chunk.length;
     if (size > MAX_BODY) return undefined;
     chunks.push(chunk);
