@@ -678,6 +678,13 @@ export const mutants: readonly Mutant[] = [
     test: integration(PLANS, "that is not begun is not armed"),
   },
   {
+    fault: "what the handler writes about a new pod is not heard of",
+    file: "src/agent/plan/watch-tree.ts",
+    find: "else if (!watchers.has(path)) enter(parts);",
+    replace: "",
+    test: unit("src/agent/plan/watch-tree.test.ts", "in directories that come too"),
+  },
+  {
     fault: "a note that is told a second time counts a second time",
     file: "src/agent/notes/controller.ts",
     find: "Date.parse(lastRestoredTime) >= timeOf(note)) return;",

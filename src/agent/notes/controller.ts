@@ -9,7 +9,7 @@ import { protectionOf } from "../../api/protection.ts";
 import { type CheckpointRestore, RESTORED } from "../../api/restore.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isConflict, isNotFound } from "../../kube/errors.ts";
-import { controllerOf, type ObjectReference, objectRef } from "../../kube/owner.ts";
+import { type ObjectReference, objectRef } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import { isContainerName } from "../../store/layout.ts";
@@ -19,7 +19,7 @@ import { namesIn, readIfThere } from "../plan/files.ts";
 import { runChanges } from "../plan/sources.ts";
 import { isSelftest, selftestName } from "../selftest/pod.ts";
 import { answerTo, type Message, messagesOf, type Verdict, verdictOf } from "./decide.ts";
-import { tellOnce } from "./event.ts";
+import { tellOnce, workloadOf } from "./event.ts";
 
 /**
  * Tells what the handler has done: it talks to nobody and leaves a file for each `create` that had a plan. Keyed
@@ -66,7 +66,7 @@ export function notesController(context: Context): Controller {
     if (note.type === "restored") await countRestore(note);
     for (const failure of note.failed) if (failure.poisoned) await poison(note, failure);
     if (note.armed !== undefined) await answer(note, note.armed);
-    const workload = pod && workloadOf(pod, note.container);
+    const workload = pod && workloadOf(protectionOf(pod, schedulesOf(pod)).get(note.container)?.schedule);
     for (const message of messagesOf(note)) {
       await tellEvent(note, podReference(note), message);
       if (workload !== undefined && message.onWorkload) {
@@ -140,6 +140,8 @@ export function notesController(context: Context): Controller {
     }
   };
 
+  const schedulesOf = ({ metadata }: Pod) => caches.schedules.byIndex(BY_NAMESPACE, metadata.namespace ?? "");
+
   const tellEvent = (
     note: Note,
     regarding: ObjectReference,
@@ -154,17 +156,6 @@ export function notesController(context: Context): Controller {
       note: text,
       time: new Date(note.time),
     });
-
-  /** Whose pod it is, by the schedule that protects the container. */
-  const workloadOf = (pod: Pod, container: string): ObjectReference | undefined => {
-    const { namespace = "" } = pod.metadata;
-    const schedules = caches.schedules.byIndex(BY_NAMESPACE, namespace);
-    const schedule = protectionOf(pod, schedules).get(container)?.schedule;
-    const owner = schedule && controllerOf(schedule);
-    return (
-      owner && { apiVersion: owner.apiVersion, kind: owner.kind, name: owner.name, namespace, uid: owner.uid }
-    );
-  };
 
   /** A pod that is gone, or of which another has taken the name, needs none. */
   const writeCondition = async (pod: Pod, verdict: Verdict): Promise<void> => {

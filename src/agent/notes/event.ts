@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
+import type { CheckpointSchedule } from "../../api/schedule.ts";
 import type { Client } from "../../kube/client.ts";
 import { isAlreadyExists, isNamespaceTerminating, isNotFound } from "../../kube/errors.ts";
 import { cutBytes } from "../../kube/events.ts";
-import type { ObjectReference } from "../../kube/owner.ts";
+import { controllerOf, type ObjectReference } from "../../kube/owner.ts";
 import { events } from "../../kube/resources.ts";
 import { microTime } from "../../kube/time.ts";
 
@@ -47,4 +48,12 @@ export async function tellOnce(client: Client, node: string, happened: Occurrenc
   } catch (error) {
     if (!isAlreadyExists(error) && !isNamespaceTerminating(error) && !isNotFound(error)) throw error;
   }
+}
+
+/** The workload that a schedule is of: what people look at. A schedule that a person made has none. */
+export function workloadOf(schedule: CheckpointSchedule | undefined): ObjectReference | undefined {
+  const owner = schedule && controllerOf(schedule);
+  if (owner === undefined) return undefined;
+  const { apiVersion, kind, name, uid } = owner;
+  return { apiVersion, kind, name, namespace: schedule?.metadata.namespace, uid };
 }

@@ -4,11 +4,11 @@ import { isGood } from "../../api/kinds.ts";
 import { findContainer, handlerOf, type PodContainer, statusOf } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { controllerOf, type ObjectReference, objectRef } from "../../kube/owner.ts";
+import { type ObjectReference, objectRef } from "../../kube/owner.ts";
 import type { ObjectName, Pod } from "../../kube/resources.ts";
 import { SPEC_DUMP } from "../../store/copy.ts";
 import { BY_NAMESPACE, BY_UID, type Context } from "../context.ts";
-import { tellOnce } from "../notes/event.ts";
+import { tellOnce, workloadOf } from "../notes/event.ts";
 import { copyOf, hasCopy } from "./copies.ts";
 import { readIfThere } from "./files.ts";
 import { readRun } from "./runs.ts";
@@ -79,13 +79,9 @@ export function specChangeController(context: Context): Controller {
     const given = change.given ? await named(container, before) : [];
     const names = [...(change.image ? ["image"] : []), ...given].join(", ");
     const text = `container ${container.name} begins with no state: what it is given is not what Checkpoint ${before.metadata.name} was taken of (${names})`;
-    const owner = controllerOf(schedule);
-    const { namespace } = pod.metadata;
+    const workload = workloadOf(schedule);
     const regarding: [ObjectReference, string][] = [[objectRef(pod), text]];
-    if (owner !== undefined) {
-      const { apiVersion, kind, name, uid } = owner;
-      regarding.push([{ apiVersion, kind, name, namespace, uid }, `pod ${pod.metadata.name}: ${text}`]);
-    }
+    if (workload !== undefined) regarding.push([workload, `pod ${pod.metadata.name}: ${text}`]);
     for (const [object, note] of regarding) {
       await tellOnce(client, node, {
         id: `${pod.metadata.uid}/${container.name}/SpecChanged`,
