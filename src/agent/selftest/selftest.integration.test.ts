@@ -297,6 +297,7 @@ describe.skipIf(kubeconfig === undefined)("the self-test of a handler played by 
   });
 
   it("is not made while the handler is being taken away, though it is offered still", async () => {
+    await mkdir(layout.root, { recursive: true });
     await writeFile(layout.disabled, "");
     await startAgent();
     expect(await labelled(undefined)).toMatchObject({
