@@ -1,21 +1,33 @@
 import type { Cluster } from "../cluster/cluster.ts";
 import { until } from "../cluster/wait.ts";
-import { schedules } from "../src/api/kinds.ts";
-import { runtimeID, statusOf } from "../src/api/pod.ts";
+import type { Checkpoint } from "../src/api/checkpoint.ts";
+import { checkpoints, schedules } from "../src/api/kinds.ts";
+import { RESTORED, runtimeID, STRATEGY, statusOf } from "../src/api/pod.ts";
 import { readRecords } from "../src/api/records.ts";
 import type { CheckpointSchedule } from "../src/api/schedule.ts";
 import { Client } from "../src/kube/client.ts";
-import { type Deployment, deployments, namespaces, type Pod, pods } from "../src/kube/resources.ts";
+import { isAlreadyExists } from "../src/kube/errors.ts";
+import {
+  type Deployment,
+  deployments,
+  namespaces,
+  type Pod,
+  pods,
+  type RuntimeClass,
+  runtimeClasses,
+} from "../src/kube/resources.ts";
 import { absent } from "../src/kube/write.ts";
 import { Redis } from "./redis.ts";
+import type { Strategy } from "./strategy.ts";
 import { CONTAINER, NAME, NAMESPACE, redisDeployment } from "./workload.ts";
 
-/** The worker that the demo's strategy works on. Errors: there is none. */
-export function imageRestoringWorker(cluster: Cluster): string {
-  const node = cluster.nodes.find(({ containerd }) => containerd === "2.3");
+/** The worker that a strategy is played on. Errors: there is none. */
+export function workerFor({ name, containerd }: Strategy, cluster: Cluster): string {
+  const node = cluster.nodes.find((worker) => worker.containerd === containerd);
   if (node !== undefined) return node.name;
+  const wanted = [...cluster.nodes.map((worker) => worker.containerd), containerd].join(",");
   throw new Error(
-    `strategy image needs a worker with containerd 2.3, and cluster ${cluster.name} has none: take it down first (npm run cluster -- --name ${cluster.name} down)`,
+    `strategy ${name} is played on a worker with containerd ${containerd}, and cluster ${cluster.name} has none. To add one: npm run cluster -- up --name ${cluster.name} --containerd ${wanted}`,
   );
 }
 
@@ -24,11 +36,13 @@ export class Stage implements Disposable {
   readonly cluster: Cluster;
   readonly client: Client;
   readonly node: string;
+  readonly #strategy: Strategy;
   readonly #signal: AbortSignal;
 
-  constructor(cluster: Cluster, signal: AbortSignal) {
+  constructor(cluster: Cluster, strategy: Strategy, signal: AbortSignal) {
     this.cluster = cluster;
-    this.node = imageRestoringWorker(cluster);
+    this.node = workerFor(strategy, cluster);
+    this.#strategy = strategy;
     this.client = Client.fromConfig({ kubeconfig: cluster.kubeconfigPath, userAgent: "kcr-demo" });
     this.#signal = signal;
   }
@@ -52,14 +66,24 @@ export class Stage implements Disposable {
   }
 
   async deploy(): Promise<object> {
-    const manifest = redisDeployment(this.cluster.images.redis, this.node);
+    const { ownClass } = this.#strategy;
+    if (ownClass !== undefined) await this.#makeClass(ownClass);
+    const manifest = redisDeployment(this.cluster.images.redis, this.node, ownClass);
     await this.client.create(deployments, manifest as Deployment, { signal: this.#signal });
     return manifest;
   }
 
-  /** The pod of the Deployment, once its Redis answers. */
+  /** A RuntimeClass of the node's runtime handler of that name. */
+  async #makeClass(name: string): Promise<void> {
+    const made = { metadata: { name }, handler: name } as RuntimeClass;
+    await this.client.create(runtimeClasses, made, { signal: this.#signal }).catch((error: unknown) => {
+      if (!isAlreadyExists(error)) throw error;
+    });
+  }
+
+  /** The pod of the Deployment, once its Redis answers. Errors: it is not of the class that the strategy needs. */
   async runningPod(): Promise<Pod> {
-    return await this.#seen(`a pod of Deployment ${NAME} to answer`, async () => {
+    const pod = await this.#seen(`a pod of Deployment ${NAME} to answer`, async () => {
       const selector = { namespace: NAMESPACE, labelSelector: `app=${NAME}`, signal: this.#signal };
       const pod = (await this.client.list(pods, selector)).items.find(({ status }) => status?.podIP);
       if (pod === undefined) return undefined;
@@ -67,6 +91,11 @@ export class Stage implements Disposable {
       await redis.size();
       return pod;
     });
+    if (pod.spec?.runtimeClassName === this.#strategy.podClass) return pod;
+    const why = conditionOf(await this.#pod(pod), STRATEGY)?.message;
+    throw new Error(
+      `pod ${pod.metadata.name} is not of RuntimeClass ${this.#strategy.podClass}${why === undefined ? "" : `: ${why}`}`,
+    );
   }
 
   redis(pod: Pod): Promise<Redis> {
@@ -102,16 +131,23 @@ export class Stage implements Disposable {
     await this.cluster.nodeExec(this.node, kill, { signal: this.#signal });
   }
 
-  /** Once the operator knows that the container runs from a checkpoint: how often it restarted, and from which. */
-  restored(pod: Pod): Promise<{ restarts: number; checkpoint: string }> {
+  /** Once kcr knows that the container runs from a checkpoint: from which, how often it restarted, its image. */
+  restored(pod: Pod): Promise<{ restarts: number; checkpoint: string; sameImage: boolean }> {
     return this.#seen("kcr to know the container restored", async () => {
       const now = await this.#pod(pod);
-      const record = readRecords(now)[CONTAINER];
+      const checkpoint =
+        this.#strategy.name === "runtime" ? await this.#reported(now) : recordedIn(now, CONTAINER);
+      if (checkpoint === undefined) return undefined;
       const restarts = statusOf(now, CONTAINER)?.restartCount ?? 0;
-      const checkpoint = record?.parent;
-      if (checkpoint === undefined || record?.restore !== undefined || record?.run !== restarts) return;
-      return { restarts, checkpoint };
+      return { restarts, checkpoint, sameImage: imageOf(now) === imageOf(pod) };
     });
+  }
+
+  /** The Checkpoint that the node's agent has reported the pod restored from. */
+  async #reported(pod: Pod): Promise<string | undefined> {
+    if (conditionOf(pod, RESTORED)?.status !== "True") return undefined;
+    const { items } = await this.client.list(checkpoints, { namespace: NAMESPACE, signal: this.#signal });
+    return items.find(({ status }: Checkpoint) => (status?.restoredCount ?? 0) > 0)?.metadata.name;
   }
 
   kubectl(...args: string[]): Promise<string> {
@@ -136,3 +172,16 @@ export class Stage implements Disposable {
     return seen as T;
   }
 }
+
+/** The Checkpoint that the operator has settled the container's newest run to be restored from. */
+function recordedIn(pod: Pod, container: string): string | undefined {
+  const record = readRecords(pod)[container];
+  const isSettled =
+    record?.restore === undefined && record?.run === (statusOf(pod, container)?.restartCount ?? 0);
+  return isSettled ? record.parent : undefined;
+}
+
+const conditionOf = (pod: Pod, wanted: string) => pod.status?.conditions?.find(({ type }) => type === wanted);
+
+const imageOf = (pod: Pod): string | undefined =>
+  pod.spec?.containers.find(({ name }) => name === CONTAINER)?.image;

@@ -6,7 +6,7 @@ const result: Result = {
     name: "redis-demo-1",
     phase: "ImageBuilt",
     image: "registry/x@sha256:abc",
-    digest: "sha256:abc",
+    digest: `sha256:${"0123456789abcdef".repeat(4)}`,
     bytes: 17_549_312,
     frozenMs: 115.4,
   },
@@ -20,6 +20,7 @@ const result: Result = {
 const seen: Seen = {
   pod: "redis-1",
   node: "worker-1",
+  sameImage: false,
   compared: 1_000,
   differing: [],
   spans: [
@@ -35,11 +36,13 @@ it("the summary says what came back, from what, and how long it took", () => {
     [
       "keys before the crash   100,000",
       "keys after it           100,000 (1,000 values compared, all the same)",
-      "pod                     redis-1, the same one, 2 restarts",
+      "pod                     redis-1, the same one",
+      "  its RESTARTS          2",
+      "  its image             its checkpoint's",
       "restored from           redis-demo-1",
       "  its size              17.5 MB",
       "  frozen to take it     115 ms",
-      "  its image             sha256:abc",
+      "  its digest            sha256:0123456789ab",
       "SIGKILL to all keys     2.52 s",
       "  no answer             0.86 s",
       "  an empty database     0.95 s",
@@ -47,6 +50,17 @@ it("the summary says what came back, from what, and how long it took", () => {
     ].join("\n"),
   );
   expect(isWhole(result, seen)).toBe(true);
+});
+
+it("with the handler the image stays, and nobody sees an empty database", () => {
+  const [down, , , full] = seen.spans;
+  const lines = summary(
+    { ...result, strategy: "runtime", restarts: 1, emptyWindowMs: 0 },
+    { ...seen, sameImage: true, spans: [down!, full!] },
+  );
+  expect(lines).toContain("  its RESTARTS          1");
+  expect(lines).toContain("  its image             unchanged");
+  expect(lines.slice(-2)).toEqual(["  no answer             2.50 s", "  an empty database     never"]);
 });
 
 it("says so when not everything came back", () => {

@@ -7,7 +7,7 @@ const time = new Date("2026-01-02T03:04:05");
 const request = (status?: RequestStatus) =>
   tellRequest({ metadata: { name: "r" }, status } as CheckpointRequest);
 const checkpoint = (status?: CheckpointStatus) =>
-  tellCheckpoint({ metadata: { name: "c" }, status } as Checkpoint);
+  tellCheckpoint({ metadata: { name: "c" }, spec: { nodeName: "worker-1" }, status } as Checkpoint);
 
 it("an object is named once, and every phase is told once", () => {
   const teller = new Teller();
@@ -34,6 +34,28 @@ it("a Checkpoint is not the request of its name", () => {
   ]);
 });
 
+it("what makes a Checkpoint restorable is told when it is, and once", () => {
+  const teller = new Teller();
+  const restorable = {
+    type: "Restorable",
+    status: "True",
+    reason: "",
+    message: "",
+    lastTransitionTime: "",
+  } as const;
+  const copies = [{ kind: "Node", node: "worker-1" } as const];
+  teller.lines("c", checkpoint({ phase: "Processing" }), time);
+  const copied = checkpoint({ phase: "Processing", copies, conditions: [restorable] });
+  expect(teller.lines("c", copied, time)).toEqual([
+    "03:04:05  checkpoint  Restorable  from a verified copy on worker-1",
+  ]);
+  const built = checkpoint({ phase: "ImageBuilt", copies, conditions: [restorable] });
+  expect(teller.lines("c", built, time)).toEqual([
+    "03:04:05  checkpoint  ImageBuilt  the registry has it; verified, by digest",
+  ]);
+  expect(teller.lines("c", built, time)).toEqual([]);
+});
+
 it("an image that is no good is not called restorable", () => {
-  expect(checkpoint({ phase: "ImageBuilt" }).note).toBe("not restorable");
+  expect(checkpoint({ phase: "ImageBuilt" }).facts.map(([fact]) => fact)).toEqual(["ImageBuilt"]);
 });

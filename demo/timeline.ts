@@ -9,11 +9,10 @@ import type { KubeObject } from "../src/kube/resources.ts";
 import { follow } from "../src/kube/signals.ts";
 import { megabytes } from "./screen.ts";
 
-/** What there is to say of an object; no phase: nothing yet. */
+/** What there is to say of an object: phases it has come to and conditions it has, each with a few words. */
 interface Told {
   kind: "request" | "checkpoint";
-  phase?: string;
-  note: string;
+  facts: [name: string, note: string][];
 }
 
 export function tellRequest({ status }: CheckpointRequest): Told {
@@ -24,36 +23,41 @@ export function tellRequest({ status }: CheckpointRequest): Told {
     Completed: "there is a Checkpoint of it",
     Failed: `${status?.reason}: ${status?.message}`,
   };
-  return { kind: "request", phase, note: phase === undefined ? "" : note[phase] };
+  return { kind: "request", facts: phase === undefined ? [] : [[phase, note[phase]]] };
 }
 
-export function tellCheckpoint({ status }: Checkpoint): Told {
+export function tellCheckpoint({ spec, status }: Checkpoint): Told {
   const phase = status?.phase;
   const frozen = ((status?.frozenMicroseconds ?? 0) / 1000).toFixed(0);
   const note = {
     Created: `${megabytes(status?.sizeBytes ?? 0)} on the node; the container was frozen for ${frozen} ms`,
     Processing: "the archive goes to the registry, as an image",
-    ImageBuilt: isTrue(status?.conditions, RESTORABLE)
-      ? "Restorable: the image was verified, by digest"
-      : "not restorable",
+    ImageBuilt: "the registry has it; verified, by digest",
     Failed: status?.failedReason ?? "",
   };
-  return { kind: "checkpoint", phase, note: phase === undefined ? "" : note[phase] };
+  const facts: Told["facts"] = phase === undefined ? [] : [[phase, note[phase]]];
+  if (isTrue(status?.conditions, RESTORABLE)) {
+    const onNode = status?.copies?.some(({ kind }) => kind === "Node");
+    facts.push([RESTORABLE, onNode ? `from a verified copy on ${spec.nodeName}` : "from its image"]);
+  }
+  return { kind: "checkpoint", facts };
 }
 
 /** The lines that one more look at an object is worth: none when it says what it said before. */
 export class Teller {
-  readonly #last = new Map<string, string>();
+  readonly #told = new Map<string, Set<string>>();
 
-  lines(name: string, { kind, phase, note }: Told, time: Date): string[] {
+  lines(name: string, { kind, facts }: Told, time: Date): string[] {
     const key = `${kind}/${name}`;
-    const last = this.#last.get(key);
-    if (phase === undefined || last === phase) return [];
-    this.#last.set(key, phase);
+    const told = this.#told.get(key) ?? new Set();
+    const fresh = facts.filter(([fact]) => !told.has(fact));
+    if (fresh.length === 0) return [];
     const at = time.toLocaleTimeString("en-GB");
-    const row = (first: string, rest: string) => `${first.padEnd(10)}${kind.padEnd(12)}${rest}`.trimEnd();
-    const first = last === undefined ? [row(at, name)] : [];
-    return [...first, row(at, `${phase.padEnd(12)}${note}`)];
+    const row = (rest: string) => `${at.padEnd(10)}${kind.padEnd(12)}${rest}`.trimEnd();
+    const first = told.size === 0 ? [row(name)] : [];
+    for (const [fact] of fresh) told.add(fact);
+    this.#told.set(key, told);
+    return [...first, ...fresh.map(([fact, note]) => row(`${fact.padEnd(12)}${note}`))];
   }
 }
 

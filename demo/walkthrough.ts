@@ -2,13 +2,14 @@ import { randomUUID } from "node:crypto";
 import type { Cluster } from "../cluster/cluster.ts";
 import { until } from "../cluster/wait.ts";
 import type { Checkpoint } from "../src/api/checkpoint.ts";
-import { isGood, isTerminal } from "../src/api/kinds.ts";
+import { isTerminal } from "../src/api/kinds.ts";
 import type { Pod } from "../src/kube/resources.ts";
 import { after, follow } from "../src/kube/signals.ts";
 import { type DataSet, differing, sampleOf, write } from "./data.ts";
 import { type Outage, outageOf, type Poll, type Stage as Seeing, stageOf } from "./outage.ts";
 import { type Screen, seconds, thousands } from "./screen.ts";
 import { Stage } from "./stage.ts";
+import type { Strategy } from "./strategy.ts";
 import type { Result, Seen } from "./summary.ts";
 import { followNamespace, type Timeline } from "./timeline.ts";
 import { watchRedis } from "./watch-redis.ts";
@@ -23,6 +24,7 @@ const RESTORE_PATIENCE_MS = 180_000;
 const QUIET_MS = 8_000;
 
 export interface WalkthroughOptions {
+  strategy: Strategy;
   keys: number;
   signal: AbortSignal;
 }
@@ -35,11 +37,11 @@ export interface WalkthroughOptions {
 export async function walkthrough(
   cluster: Cluster,
   screen: Screen,
-  { keys, signal }: WalkthroughOptions,
+  options: WalkthroughOptions,
 ): Promise<{ result: Result; seen: Seen }> {
-  using stage = new Stage(cluster, signal);
+  using stage = new Stage(cluster, options.strategy, options.signal);
   try {
-    return await play(stage, screen, { keys, signal });
+    return await play(stage, screen, options);
   } finally {
     // However it ended: a checkpoint a minute would fill the disk.
     await stage.suspend().catch((error: unknown) => {
@@ -51,22 +53,22 @@ export async function walkthrough(
 async function play(
   stage: Stage,
   screen: Screen,
-  { keys, signal }: WalkthroughOptions,
+  { strategy, keys, signal }: WalkthroughOptions,
 ): Promise<{ result: Result; seen: Seen }> {
-  const pod = await deploy(stage, screen);
+  const pod = await deploy(stage, screen, strategy);
   const data: DataSet = { keys, run: randomUUID() };
   const keysBefore = await fill(stage, screen, pod, data, signal);
 
   const tell = (line: string) => screen.line(`  ${line}`);
   await using timeline = await followNamespace(stage.client, pod.metadata.namespace ?? "", tell, signal);
-  await showCheckpoint(stage, screen, timeline, new Date(), signal);
+  await showCheckpoint(stage, screen, { strategy, timeline, written: new Date(), signal });
 
-  const outage = await crash(stage, screen, pod, keysBefore, signal);
+  const outage = await crash(stage, screen, { strategy, pod, keys: keysBefore, signal });
   const restored = await screen.progress.task("waiting for kcr to settle", () => stage.restored(pod));
   const checkpoint = timeline.checkpoints().find(({ metadata }) => metadata.name === restored.checkpoint);
   if (checkpoint === undefined) throw new Error(`Checkpoint ${restored.checkpoint} is gone`);
 
-  const after = await readBack(stage, screen, pod, data);
+  const after = await readBack(stage, screen, { strategy, pod, data });
   const { spans, ...windows } = outage;
   return {
     result: {
@@ -75,22 +77,23 @@ async function play(
       keysAfter: after.keys,
       restarts: restored.restarts,
       ...windows,
-      strategy: "image",
+      strategy: strategy.name,
     },
     seen: {
       spans,
       pod: pod.metadata.name,
       node: stage.node,
+      sameImage: restored.sameImage,
       compared: after.compared,
       differing: after.differing,
     },
   };
 }
 
-async function deploy(stage: Stage, screen: Screen): Promise<Pod> {
+async function deploy(stage: Stage, screen: Screen, { says }: Strategy): Promise<Pod> {
   screen.heading("A database that keeps everything in memory");
   screen.say(
-    `A Deployment of Redis that never writes to disk. All there is of kcr is one annotation: take a checkpoint every minute.`,
+    `A Deployment of Redis that never writes to disk. All there is of kcr is one annotation: take a checkpoint every minute. ${says.workload}`,
   );
   await screen.progress.task("making namespace demo", () => stage.makeNamespace());
   screen.command("kubectl apply -f redis.yaml", excerpt(await stage.deploy(), 7));
@@ -120,19 +123,22 @@ async function fill(
 async function showCheckpoint(
   stage: Stage,
   screen: Screen,
-  timeline: Timeline,
-  written: Date,
-  signal: AbortSignal,
+  {
+    strategy,
+    timeline,
+    written,
+    signal,
+  }: { strategy: Strategy; timeline: Timeline; written: Date; signal: AbortSignal },
 ): Promise<void> {
   screen.heading("A checkpoint, as scheduled");
   screen.say(
-    "kcr has made a CheckpointSchedule of the annotation. At each slot it makes a CheckpointRequest, the agent of the node has the kubelet dump the running container, and the Checkpoint becomes an image in the registry.",
+    `kcr has made a CheckpointSchedule of the annotation. At each slot it makes a CheckpointRequest, and the agent of the node has the kubelet dump the running container. ${strategy.says.checkpoint}`,
   );
   let schedule = await stage.schedule();
   screen.command(`kubectl get checkpointschedules`, await stage.kubectl("get", "ckpts", "--output", "wide"));
 
   const good = () =>
-    timeline.checkpoints().some((c) => isGood(c) && new Date(c.spec.checkpointTimestamp) > written);
+    timeline.checkpoints().some((c) => strategy.isReady(c) && new Date(c.spec.checkpointTimestamp) > written);
   const quiet = () =>
     timeline.requests().every(isTerminal) &&
     Date.parse(schedule.status?.nextRunTime ?? "") - Date.now() > QUIET_MS;
@@ -151,7 +157,7 @@ async function showCheckpoint(
 
 const watched: Record<Seeing, string> = {
   down: "no answer",
-  empty: "an empty database: the kubelet has started the container afresh",
+  empty: "an empty database: the container was started afresh",
   partial: "some of the keys",
   full: "all keys are back",
 };
@@ -160,13 +166,11 @@ const watched: Record<Seeing, string> = {
 async function crash(
   stage: Stage,
   screen: Screen,
-  pod: Pod,
-  keys: number,
-  signal: AbortSignal,
+  { strategy, pod, keys, signal }: { strategy: Strategy; pod: Pod; keys: number; signal: AbortSignal },
 ): Promise<Outage> {
   screen.heading("A crash");
   screen.say(
-    `Redis gets SIGKILL from its node, as if the kernel had run out of memory. It is asked for DBSIZE about fifty times a second meanwhile. The kubelet restarts the container, empty, as it would without kcr; then kcr gives the container its checkpoint's image, and the runtime restores the process from it.`,
+    `Redis gets SIGKILL from its node, as if the kernel had run out of memory. It is asked for DBSIZE about fifty times a second meanwhile. ${strategy.says.crash}`,
   );
   screen.line();
 
@@ -210,11 +214,10 @@ const restarting = "no answer: the container restarts from its checkpoint";
 async function readBack(
   stage: Stage,
   screen: Screen,
-  pod: Pod,
-  data: DataSet,
+  { strategy, pod, data }: { strategy: Strategy; pod: Pod; data: DataSet },
 ): Promise<{ keys: number; compared: number; differing: string[] }> {
   screen.heading("What came back");
-  screen.say("The same pod, the same keys. The Events say what was done, on the pod and on the Deployment.");
+  screen.say(`${strategy.says.cameBack} The Events say what was done, on the pod and on the Deployment.`);
   screen.command("kubectl get pods", await stage.kubectl("get", "pods"));
   screen.command(
     `kubectl events --for deployment/${NAME}`,

@@ -6,8 +6,8 @@ export const NAME = "redis";
 export const CONTAINER = "redis";
 export const SCHEDULE = "*/1 * * * *";
 
-/** A Redis that writes nothing to disk, protected by one annotation, on one node. */
-export function redisDeployment(image: string, node: string): object {
+/** A Redis that writes nothing to disk, protected by one annotation, on one node; of a RuntimeClass, if one is named. */
+export function redisDeployment(image: string, node: string, runtimeClassName?: string): object {
   return {
     apiVersion: "apps/v1",
     kind: "Deployment",
@@ -17,6 +17,7 @@ export function redisDeployment(image: string, node: string): object {
       template: {
         metadata: { labels: { app: NAME } },
         spec: {
+          ...(runtimeClassName === undefined ? {} : { runtimeClassName }),
           nodeSelector: { "kubernetes.io/hostname": node },
           containers: [{ name: CONTAINER, image, ports: [{ containerPort: 6379 }] }],
         },
