@@ -1,4 +1,5 @@
 import { SCHEDULE_ANNOTATION } from "../../api/labels.ts";
+import { containersOf } from "../../api/pod.ts";
 import { protectionOf } from "../../api/protection.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
 import type { Client } from "../../kube/client.ts";
@@ -60,7 +61,8 @@ export async function wantsHandler(
   workload: () => Promise<KubeObject | undefined>,
 ): Promise<boolean> {
   const protection = protectionOf(pod, schedules);
-  if ([...protection.values()].some(({ strategy }) => strategy !== "Image")) return true;
+  if (containersOf(pod).some(({ name }) => (protection.get(name)?.strategy ?? "Image") !== "Image"))
+    return true;
   const owner = await workload();
   if (owner?.metadata.annotations?.[SCHEDULE_ANNOTATION] === undefined) return false;
   return !schedules.some((schedule) => controllerOf(schedule)?.uid === owner.metadata.uid);

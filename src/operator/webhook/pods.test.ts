@@ -130,6 +130,44 @@ describe("the review of a new pod", () => {
     expect(reads.length).toBeLessThanOrEqual(2);
   });
 
+  const schedule = (name: string, spec: object, more: object = {}): CheckpointSchedule => ({
+    metadata: { name, namespace: "ns", ...more },
+    spec: { schedule: "@hourly", selector: { matchLabels: { app: "a" } }, ...spec },
+  });
+  const labels = { app: "a" };
+  it.each<[string, CheckpointSchedule[], object, boolean]>([
+    ["that restores on failure", [schedule("s", {})], { labels }, true],
+    ["of other pods", [schedule("s", {})], { labels: { app: "b" } }, false],
+    ["of a container that it has not", [schedule("s", { containers: ["other"] })], { labels }, false],
+    ["that only takes checkpoints", [schedule("s", { restore: { policy: "Never" } })], { labels }, false],
+    ["that wants images", [schedule("s", { restore: { strategy: "Image" } })], { labels }, false],
+    [
+      "that is being deleted",
+      [schedule("s", {}, { deletionTimestamp: "2026-01-01T00:00:00Z" })],
+      { labels },
+      false,
+    ],
+    [
+      "of its workload that only takes checkpoints, whatever the annotation",
+      [schedule("s", { restore: { policy: "Never" } }, owner("StatefulSet", "s"))],
+      { labels, ...owner("StatefulSet", "s") },
+      false,
+    ],
+    [
+      "of somebody else that only takes checkpoints, while the annotation's is not there yet",
+      [schedule("x", { restore: { policy: "Never" } })],
+      { labels, ...owner("StatefulSet", "s") },
+      true,
+    ],
+  ])("goes by a schedule %s", async (_what, all, metadata, expected) => {
+    server["StatefulSet/s"] = object("s", annotated);
+    context.caches.schedules = {
+      ...cacheOf(all),
+      byIndex: () => all,
+    } as unknown as Cache<CheckpointSchedule>;
+    expect(await gotClass(review(metadata))).toBe(expected);
+  });
+
   it("asks nothing about pods that stay as they are anyway", async () => {
     expect(await review(owner("StatefulSet", "s"), { hostPID: true })).toEqual({});
     expect(await review(owner("StatefulSet", "s"), {}, { operation: "UPDATE" })).toEqual({});
