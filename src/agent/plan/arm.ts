@@ -87,8 +87,3 @@ export function armController(
     sources: [changesOf(caches.restores)],
   });
 }
-
-/** Of an agent that cannot fetch copies. */
-export const onlyLocal: EnsureCopy = async ({ metadata }) => {
-  throw new KcrError("CopyMissing", `the node has no copy of Checkpoint ${metadata.name}`);
-};

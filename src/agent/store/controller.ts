@@ -77,13 +77,20 @@ export function copyReconciler(
   const { node, client, settings, archives, store, pins, locks, caches, recorder, log, now } = context;
   const { store: kept } = settings;
   const here = { node, store: kept };
+  /** Found out once for all Checkpoints there are, until one changes. */
+  let wanted: Set<string> | undefined;
+  caches.checkpoints.subscribe(() => {
+    wanted = undefined;
+  });
 
   return async (name, signal) => {
     const cached = caches.checkpoints.get(name.namespace, name.name);
     if (cached === undefined || !mayHaveCopy(cached, kept)) return done;
     using _lock = await locks.take(cached.metadata.uid ?? "");
-    const seen = decideCopy(cached, await holdingsOf(cached), here);
-    if (seen.type === "nothing") return again(RESYNC_MS);
+    const holdings = await holdingsOf(cached);
+    if (decideCopy(cached, holdings, here).type === "nothing") {
+      return holdings.copy === "none" && !holdings.isWanted ? done : again(RESYNC_MS);
+    }
     // Not the cache: what it does not know yet would be made a second time.
     const checkpoint = await client.get(checkpoints, name, { signal }).catch(absent);
     if (checkpoint === undefined || checkpoint.metadata.uid !== cached.metadata.uid) return done;
@@ -118,14 +125,15 @@ export function copyReconciler(
     const { checkpointData } = checkpoint.spec;
     const copy = copyOf(checkpoint);
     const found = copy === undefined ? undefined : await store.find(copy);
-    const isWanted = wantedCopies(caches.checkpoints.list(), settings).has(checkpoint.metadata.uid ?? "");
+    wanted ??= wantedCopies(caches.checkpoints.list(), settings);
+    const isWanted = wanted.has(checkpoint.metadata.uid ?? "");
     return {
       copy: found === undefined ? "none" : found.corrupt ? "corrupt" : "whole",
       hasArchive:
         archiveName.safeParse(checkpointData).success && (await archives.find(checkpointData)) !== undefined,
       hasImage: hasImage(checkpoint, settings),
       isWanted,
-      isPinned: !isWanted && copy !== undefined && (await pins.read()).has(copy),
+      isPinned: !isWanted && found !== undefined && (await pins.read()).has(found.digest),
     };
   }
 

@@ -61,7 +61,7 @@ export interface Holdings {
   hasImage: boolean;
   /** Whether it is among those of {@link wantedCopies}. */
   isWanted: boolean;
-  /** Whether a plan names it, or a container runs from it: it stays, wanted or not. */
+  /** Whether a plan names a copy that is there, or a container runs from it: it stays, wanted or not. */
   isPinned: boolean;
 }
 

@@ -402,6 +402,27 @@ describe.skipIf(kubeconfig === undefined)("the agent's copies", () => {
     }
   });
 
+  it("are read by hand beside the agent, which makes damaged ones anew", async () => {
+    const checkpoint = await taken("a");
+    await startAgent();
+    const done = await until(checkpoint, "to be settled", isSettled);
+    const copy = copyOf(done);
+    const config = join(directory, "config.yaml");
+    await writeFile(config, JSON.stringify(settingsWith()));
+    const scrub = () => {
+      const env = { ...process.env, NODE_NAME: node, HOST_IP: "127.0.0.1", KCR_CONFIG: config };
+      const main = join(import.meta.dirname, "..", "main.ts");
+      return JSON.parse(execFileSync(process.execPath, [main, "scrub"], { env, encoding: "utf8" }));
+    };
+    expect(scrub()).toEqual({ checked: 1, corrupt: [] });
+    await flip(join(layout.copy(copy), "checkpoint/pages-1.img"));
+    expect(scrub()).toMatchObject({ checked: 1, corrupt: [{ copy }] });
+    await waitFor(
+      "a whole copy",
+      async () => (await store.has(copy)) && (await store.verify(copy, never)).length === 0,
+    );
+  });
+
   describe("of another node's Checkpoint", () => {
     /** An agent's other parts are not needed for it. */
     function elsewhere(root: string): Context {
