@@ -201,6 +201,82 @@ export const ERRORS = {
     means: "The pod was to begin with a state of before, and its node was not told in time which.",
     remedy: "Look whether the node's agent runs and reaches the API server.",
   },
+  TcpConnectionOpen: {
+    means: "CRIU met an established TCP connection.",
+    remedy:
+      "Put tcp-close into /etc/criu/runc.conf on the node: connections are then closed by the restore, and clients connect anew.",
+  },
+  UnixSocketExternal: {
+    means: "The program is connected to a UNIX socket of somebody outside of its container.",
+    remedy:
+      "Close that connection before checkpoints, or put ext-unix-sk into /etc/criu/runc.conf on the node.",
+  },
+  FileLockHeld: {
+    means: "The program holds a file lock.",
+    remedy: "Put file-locks into /etc/criu/runc.conf on the node.",
+  },
+  IoUringInUse: {
+    means: "The program uses io_uring, which CRIU cannot save.",
+    remedy: "Have the program do without it; for Node.js set UV_USE_IO_URING=0.",
+  },
+  DeviceInUse: {
+    means: "The program holds a device open, such as a GPU.",
+    remedy: "Such a container cannot be checkpointed without a plugin of CRIU's for the device.",
+  },
+  FileUnsupported: {
+    means: "The program holds something open that CRIU cannot save.",
+    remedy: "The message names its kind; have the program close it before checkpoints.",
+  },
+  DeletedFileTooLarge: {
+    means: "The program holds a large file open that was deleted.",
+    remedy: "Put a ghost-limit larger than the file into /etc/criu/runc.conf on the node.",
+  },
+  FileChanged: {
+    means: "A file that the program had open is not what it was at the checkpoint.",
+    remedy:
+      "Keep what changes on its own out of what the program holds open, or on an emptyDir of this container.",
+  },
+  FileMissing: {
+    means: "A file that the program had open is not there any more.",
+    remedy: "The message names it: it is of a volume or of the image.",
+  },
+  CpuDiffers: {
+    means: "The node's processor lacks what the program was using where it was checkpointed.",
+    remedy: "Restore on nodes of the same kind, or checkpoint on the oldest of them.",
+  },
+  KernelTooOld: {
+    means: "The node's kernel lacks what CRIU needs for this program.",
+    remedy: "Update the node's kernel, or restore where the kernel is as new as at the checkpoint.",
+  },
+  CriuTooOld: {
+    means: "The node's CRIU does not know the node's kernel.",
+    remedy: "Install CRIU 4.2 or newer on the node.",
+  },
+  SeccompUnsupported: {
+    means: "CRIU cannot set the program's seccomp filters aside.",
+    remedy: "The node's kernel needs CONFIG_CHECKPOINT_RESTORE, and CRIU CAP_SYS_ADMIN.",
+  },
+  UserNamespaceUnsupported: {
+    means: "The container has a user namespace of its own, which CRIU cannot save here.",
+    remedy: "Run the pod without hostUsers: false.",
+  },
+  LimitsUnreadable: {
+    means: "CRIU may not read or set the limits of the program, which belongs to another user.",
+    remedy: "CRIU needs CAP_SYS_RESOURCE on the node; without it only programs of root can be checkpointed.",
+  },
+  ProcessBusy: {
+    means:
+      "A process of the container could not be stopped within CRIU's time, mostly for it waits for a disk.",
+    remedy: "Take another checkpoint when the node is less busy.",
+  },
+  PidTaken: {
+    means: "A number that a process had is taken in the container.",
+    remedy: "Run the pod without hostPID and without a shared process namespace.",
+  },
+  NoMemory: {
+    means: "There was not enough memory.",
+    remedy: "Raise the container's memory limit: a restore needs some megabytes more than the program.",
+  },
   RestoreFailed: {
     means: "No checkpoint of the container could be restored.",
     remedy: "The container runs its original image again; see the Events of its pod.",

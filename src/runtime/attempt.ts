@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { failureOf } from "../archive/criu/failures.ts";
 import {
   CHECKPOINT_DIRECTORY,
   type CopyIndex,
@@ -126,10 +127,12 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
     return;
   }
   const how = ended.signal === null ? `exit code ${ended.code}` : `ended after ${conf.restoreSeconds} s`;
-  const reasons = [...criuErrors(join(work, "restore.log")), lastError(globalValue(call, "log"))].filter(
-    (reason) => reason !== "",
-  );
-  throw new Unfit("RestoreFailed", `restore: ${how}${reasons.length > 0 ? `: ${reasons.join("; ")}` : ""}`);
+  const lines = criuErrors(join(work, "restore.log"));
+  const failure = failureOf(lines);
+  const said =
+    failure === undefined ? [...lines.slice(-3), lastError(globalValue(call, "log"))] : [failure.line];
+  const reasons = said.filter((line) => line !== "").map((line) => `: ${line}`);
+  throw new Unfit(failure?.code ?? "RestoreFailed", `restore: ${how}${reasons.join("")}`);
 }
 
 interface Look {

@@ -1,27 +1,22 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { errorLines } from "../archive/criu/failures.ts";
 
 const TAIL_BYTES = 64 * 1024;
-const MAX_ERRORS = 3;
+const MAX_ERRORS = 20;
 
 /** The last errors of a CRIU log; none when there is no such file. */
 export function criuErrors(path: string): string[] {
-  let text: string;
   try {
     const file = openSync(path, "r");
     try {
       const { size } = fstatSync(file);
       const tail = Buffer.alloc(Math.min(size, TAIL_BYTES));
       readSync(file, tail, 0, tail.length, size - tail.length);
-      text = tail.toString("utf8");
+      return errorLines(tail.toString("utf8")).slice(-MAX_ERRORS);
     } finally {
       closeSync(file);
     }
   } catch {
     return [];
   }
-  return text
-    .split("\n")
-    .filter((line) => /Error \(/.test(line))
-    .map((line) => line.replace(/^\([0-9.]+\) *[0-9]*:? */, "").slice(0, 300))
-    .slice(-MAX_ERRORS);
 }
