@@ -182,7 +182,7 @@ export interface KcrImage {
 }
 
 /**
- * Builds kcr's own image: the base with the Node binary, and `dist` (operator.mjs, agent.mjs) as one more layer at
+ * Builds kcr's own image: the base with the Node binary, and `dist` (what scripts/build.ts makes) as one more layer at
  * /opt/kcr. Its entry point is node: a pod gives `args: ["/opt/kcr/agent.mjs"]`. It is of this machine's
  * architecture. The layout is there for as long as `use` runs.
  */
