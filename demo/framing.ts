@@ -33,14 +33,6 @@ export function closing(
   const next: [string, string][] = [
     ["look at what there is", `${kubectl} get ckpts,ckptreq,ckpt`],
     ["all about the last checkpoint", `${kubectl} describe ckpt ${result.checkpoint.name}`],
-    ...(result.strategy === "runtime"
-      ? [
-          ["what the process was told", `${kubectl} exec deploy/${NAME} -- cat /run/kcr/restored`] as [
-            string,
-            string,
-          ],
-        ]
-      : []),
     ["crash it again", `${clusterCommand(name)} shell ${seen.node} pkill -KILL redis-server`],
     ["and see what kcr does", `${kubectl} events --for deployment/${NAME} --watch`],
     ["count its keys", `${kubectl} exec deploy/${NAME} -- redis-cli DBSIZE`],

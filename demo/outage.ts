@@ -1,7 +1,7 @@
 /** What was seen of a Redis while it was asked again and again: pure, from the answers alone. */
 
 export interface Poll {
-  /** When the answer, or its absence, was known: milliseconds of any clock that only goes forward. */
+  /** When it was answered, or asked in vain: milliseconds of any clock that only goes forward. */
   atMs: number;
   /** Keys it said it has; absent: no answer. */
   keys?: number;

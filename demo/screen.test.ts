@@ -1,7 +1,7 @@
 import { Writable } from "node:stream";
 import { expect, it } from "vitest";
 import { progressTo } from "../cluster/progress.ts";
-import { columns, megabytes, Screen, seconds, thousands, wrap } from "./screen.ts";
+import { columns, megabytes, narrow, Screen, seconds, thousands, wrap } from "./screen.ts";
 
 it("a text is broken at blanks, and a word that is too long has a line of its own", () => {
   expect(wrap("the quick brown  fox", 9)).toEqual(["the quick", "brown fox"]);
@@ -39,4 +39,12 @@ it("what does not go to a terminal has no escape codes and no two empty lines in
   screen.command("kubectl get pods", "NAME\nredis\n");
   screen.heading("Two");
   expect(written).toBe("1. One\n\n  $ kubectl get pods\n  NAME\n  redis\n\n2. Two\n");
+});
+
+it("a table that is too wide loses its last columns, and nothing is cut in two", () => {
+  const table = "NAME    READY   LAST SEEN   AGE\nredis   True                3s\n";
+  expect(narrow(table, 31)).toBe(table);
+  expect(narrow(table, 30)).toBe("NAME    READY   LAST SEEN\nredis   True");
+  expect(narrow(table, 20)).toBe("NAME    READY\nredis   True");
+  expect(narrow(table, 3)).toBe("NAME\nredis");
 });

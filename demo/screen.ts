@@ -28,6 +28,16 @@ export function columns(rows: readonly (readonly string[])[], gap = 3): string[]
   );
 }
 
+/** A table of kubectl, less the columns that do not fit; what the first holds stays whole. */
+export function narrow(table: string, width: number): string {
+  const [header = "", ...rows] = table.trimEnd().split("\n");
+  if ([header, ...rows].every((row) => row.length <= width)) return table;
+  const starts = [...header.matchAll(/(?<=^| {2})\S/g)].map(({ index }) => index);
+  const fits = (end: number) => [header, ...rows].every((row) => row.slice(0, end).trimEnd().length <= width);
+  const end = starts.filter((start, i) => i === 1 || fits(start)).at(-1);
+  return [header, ...rows].map((row) => row.slice(0, end).trimEnd()).join("\n");
+}
+
 export const thousands = (n: number): string => n.toLocaleString("en-US");
 export const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
 export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
@@ -74,6 +84,11 @@ export class Screen {
     this.line(`  ${this.style("cyan", `$ ${line}`)}`);
     this.lines(output.trimEnd().split("\n"));
     this.line();
+  }
+
+  /** The same of a table: on a terminal that is too narrow for it, its last columns are not shown. */
+  table(line: string, output: string): void {
+    this.command(line, narrow(output, (this.#stream.columns ?? Number.POSITIVE_INFINITY) - 2));
   }
 
   style(style: "bold" | "cyan" | "dim" | "green" | "red", text: string): string {

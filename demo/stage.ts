@@ -122,13 +122,18 @@ export class Stage implements Disposable {
     await this.client.patch(schedules, { namespace: NAMESPACE, name: NAME }, patch).catch(absent);
   }
 
-  /** Ends the first process of the container from its node, with SIGKILL. */
+  /** Ends the first process of the container from its node, with SIGKILL. The runtime is not asked to. */
   async kill(pod: Pod): Promise<void> {
-    const now = await this.#pod(pod);
-    const id = runtimeID(statusOf(now, CONTAINER)?.containerID);
-    if (id === undefined) throw new Error(`container ${CONTAINER} is not running`);
-    const kill = ["ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id];
-    await this.cluster.nodeExec(this.node, kill, { signal: this.#signal });
+    const id = runtimeID(statusOf(await this.#pod(pod), CONTAINER)?.containerID);
+    const tasks = await this.#onNode("ctr", "--namespace", "k8s.io", "tasks", "list");
+    const task = tasks.split("\n").find((line) => id !== undefined && line.startsWith(id));
+    const pid = task?.trim().split(/\s+/)[1];
+    if (pid === undefined) throw new Error(`container ${CONTAINER} is not running`);
+    await this.#onNode("kill", "-KILL", pid);
+  }
+
+  #onNode(...argv: string[]): Promise<string> {
+    return this.cluster.nodeExec(this.node, argv, { signal: this.#signal });
   }
 
   /** Once kcr knows that the container runs from a checkpoint: from which, how often it restarted, its image. */

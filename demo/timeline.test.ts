@@ -30,26 +30,21 @@ it("a Checkpoint is not the request of its name", () => {
   const created = checkpoint({ phase: "Created", sizeBytes: 17_549_312, frozenMicroseconds: 115_256 });
   expect(teller.lines("x", created, time)).toEqual([
     "03:04:05  checkpoint  x",
-    "03:04:05  checkpoint  Created     17.5 MB on the node; the container was frozen for 115 ms",
+    "03:04:05  checkpoint  Created     17.5 MB; the container was frozen for 115 ms",
   ]);
 });
 
-it("what makes a Checkpoint restorable is told when it is, and once", () => {
+it("conditions are told when they are there, and once", () => {
   const teller = new Teller();
-  const restorable = {
-    type: "Restorable",
-    status: "True",
-    reason: "",
-    message: "",
-    lastTransitionTime: "",
-  } as const;
-  const copies = [{ kind: "Node", node: "worker-1" } as const];
+  const isSo = (type: string) =>
+    ({ type, status: "True", reason: "", message: "", lastTransitionTime: "" }) as const;
+  const conditions = [isSo("LocalCopy"), isSo("Restorable")];
   teller.lines("c", checkpoint({ phase: "Processing" }), time);
-  const copied = checkpoint({ phase: "Processing", copies, conditions: [restorable] });
-  expect(teller.lines("c", copied, time)).toEqual([
-    "03:04:05  checkpoint  Restorable  from a verified copy on worker-1",
+  expect(teller.lines("c", checkpoint({ phase: "Processing", conditions }), time)).toEqual([
+    "03:04:05  checkpoint  LocalCopy   unpacked on worker-1, verified",
+    "03:04:05  checkpoint  Restorable  a crash goes back to it",
   ]);
-  const built = checkpoint({ phase: "ImageBuilt", copies, conditions: [restorable] });
+  const built = checkpoint({ phase: "ImageBuilt", conditions });
   expect(teller.lines("c", built, time)).toEqual([
     "03:04:05  checkpoint  ImageBuilt  the registry has it; verified, by digest",
   ]);

@@ -1,5 +1,5 @@
 import type { Checkpoint } from "../src/api/checkpoint.ts";
-import { RESTORABLE } from "../src/api/checkpoint.ts";
+import { LOCAL_COPY, RESTORABLE } from "../src/api/checkpoint.ts";
 import { isTrue } from "../src/api/conditions.ts";
 import { checkpoints, requests } from "../src/api/kinds.ts";
 import type { CheckpointRequest } from "../src/api/request.ts";
@@ -19,7 +19,7 @@ export function tellRequest({ status }: CheckpointRequest): Told {
   const phase = status?.phase;
   const note = {
     Pending: `for the agent of ${status?.nodeName}`,
-    InProgress: `the kubelet of ${status?.nodeName} dumps container ${status?.containerName}`,
+    InProgress: `its kubelet dumps container ${status?.containerName}`,
     Completed: "there is a Checkpoint of it",
     Failed: `${status?.reason}: ${status?.message}`,
   };
@@ -30,16 +30,15 @@ export function tellCheckpoint({ spec, status }: Checkpoint): Told {
   const phase = status?.phase;
   const frozen = ((status?.frozenMicroseconds ?? 0) / 1000).toFixed(0);
   const note = {
-    Created: `${megabytes(status?.sizeBytes ?? 0)} on the node; the container was frozen for ${frozen} ms`,
-    Processing: "the archive goes to the registry, as an image",
+    Created: `${megabytes(status?.sizeBytes ?? 0)}; the container was frozen for ${frozen} ms`,
+    Processing: "the archive goes to the registry",
     ImageBuilt: "the registry has it; verified, by digest",
     Failed: status?.failedReason ?? "",
   };
   const facts: Told["facts"] = phase === undefined ? [] : [[phase, note[phase]]];
-  if (isTrue(status?.conditions, RESTORABLE)) {
-    const onNode = status?.copies?.some(({ kind }) => kind === "Node");
-    facts.push([RESTORABLE, onNode ? `from a verified copy on ${spec.nodeName}` : "from its image"]);
-  }
+  if (isTrue(status?.conditions, LOCAL_COPY))
+    facts.push([LOCAL_COPY, `unpacked on ${spec.nodeName}, verified`]);
+  if (isTrue(status?.conditions, RESTORABLE)) facts.push([RESTORABLE, "a crash goes back to it"]);
   return { kind: "checkpoint", facts };
 }
 

@@ -98,7 +98,7 @@ async function deploy(stage: Stage, screen: Screen, { says }: Strategy): Promise
   await screen.progress.task("making namespace demo", () => stage.makeNamespace());
   screen.command("kubectl apply -f redis.yaml", excerpt(await stage.deploy(), 7));
   const pod = await screen.progress.task("waiting for Redis", () => stage.runningPod());
-  screen.command("kubectl get pods", await stage.kubectl("get", "pods"));
+  screen.table("kubectl get pods", await stage.kubectl("get", "pods"));
   return pod;
 }
 
@@ -135,7 +135,7 @@ async function showCheckpoint(
     `kcr has made a CheckpointSchedule of the annotation. At each slot it makes a CheckpointRequest, and the agent of the node has the kubelet dump the running container. ${strategy.says.checkpoint}`,
   );
   let schedule = await stage.schedule();
-  screen.command(`kubectl get checkpointschedules`, await stage.kubectl("get", "ckpts", "--output", "wide"));
+  screen.table("kubectl get checkpointschedules", await stage.kubectl("get", "ckpts"));
 
   const good = () =>
     timeline.checkpoints().some((c) => strategy.isReady(c) && new Date(c.spec.checkpointTimestamp) > written);
@@ -152,7 +152,7 @@ async function showCheckpoint(
     };
     await until("a good checkpoint of all keys", probe, { timeoutMs: CHECKPOINT_PATIENCE_MS, signal });
   });
-  screen.command("kubectl get checkpoints", await stage.kubectl("get", "ckpt"));
+  screen.table("kubectl get checkpoints", await stage.kubectl("get", "ckpt"));
 }
 
 const watched: Record<Seeing, string> = {
@@ -218,7 +218,7 @@ async function readBack(
 ): Promise<{ keys: number; compared: number; differing: string[] }> {
   screen.heading("What came back");
   screen.say(`${strategy.says.cameBack} The Events say what was done, on the pod and on the Deployment.`);
-  screen.command("kubectl get pods", await stage.kubectl("get", "pods"));
+  screen.table("kubectl get pods", await stage.kubectl("get", "pods"));
   screen.command(
     `kubectl events --for deployment/${NAME}`,
     await stage.kubectl("events", "--for", `deployment/${NAME}`),

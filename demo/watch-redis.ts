@@ -19,7 +19,7 @@ export async function watchRedis(
   for (;;) {
     const began = performance.now();
     const keys = await ask(host);
-    polls.push({ atMs: performance.now(), ...(keys === undefined ? {} : { keys }) });
+    polls.push(keys === undefined ? { atMs: began } : { atMs: performance.now(), keys });
     if (until(polls)) return polls;
     await delay(Math.max(1, INTERVAL_MS - (performance.now() - began)), signal);
   }
