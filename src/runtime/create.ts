@@ -76,7 +76,7 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     const isArmed = decision.armed !== undefined && candidate === decision.candidates[0];
     const attempted = Date.now();
     // Written before: a run that was restored is never taken for a fresh one, whatever is killed when.
-    const state = afterRestore(decision.state, { id, last, candidate });
+    const state = afterRestore(decision.state, { id, last, candidate, before: decision.before });
     notebook.writeState(state);
     const failure = await attempt(creation, candidate);
     if (failure === undefined) {

@@ -183,14 +183,50 @@ describe("what was armed", () => {
 describe("the chain of runs", () => {
   it("begins with the run that was restored first, and grows", () => {
     const last = { id: "run-1", sandbox: "box", createdMs: T0 };
-    const first = afterRestore(state(), { id: "run-2", last, candidate: candidate(3) });
+    const first = afterRestore(state(), { id: "run-2", last, candidate: candidate(3), before: state() });
     expect(first).toMatchObject({ chain: ["run-1", "run-2"], restoredFrom: { checkpoint: "c3" } });
     const next = { id: "run-2", sandbox: "box", createdMs: T0 };
-    expect(afterRestore(first, { id: "run-3", last: next, candidate: candidate(3) }).chain).toEqual([
-      "run-1",
-      "run-2",
-      "run-3",
-    ]);
+    expect(
+      afterRestore(first, { id: "run-3", last: next, candidate: candidate(3), before: first }).chain,
+    ).toEqual(["run-1", "run-2", "run-3"]);
+  });
+
+  describe("a restore that was cut off", () => {
+    const last = { id: "run-2", sandbox: "box", createdMs: T0 };
+    const known = state({ chain: ["run-1", "run-2"], restoredFrom: candidate(2), crashes: { "uid-2": 1 } });
+    const cutOff = (given: CreateInput): CreateInput => {
+      const decision = decideCreate(given);
+      if (decision.type !== "restore") throw new Error(decision.reason);
+      const [first] = decision.candidates;
+      const state = afterRestore(decision.state, {
+        id: "run-3",
+        last: given.last,
+        candidate: first!,
+        before: decision.before,
+      });
+      return { ...given, state };
+    };
+
+    it("is tried again from where the run before it came", () => {
+      const given = input({ last, state: known });
+      expect(names(cutOff(given))).toEqual(names(given));
+      expect(names(cutOff(cutOff(given)))).toEqual(["c2", "c1"]);
+    });
+
+    it("is no crash of its own", () => {
+      const given = input({ last, state: known, end: ranFor(1) });
+      expect(decideCreate(cutOff(cutOff(given)))).toMatchObject({ state: { crashes: { "uid-2": 2 } } });
+    });
+
+    it("has not used up what was armed", () => {
+      const armed = { id: "ask-1", candidate: candidate(1) };
+      const given = input({
+        last: undefined,
+        state: undefined,
+        plan: plan({ run: "", onFailure: false, armed }),
+      });
+      expect(decideCreate(cutOff(given))).toMatchObject({ armed: "ask-1" });
+    });
   });
 
   it("over any sequence of crashes tries no checkpoint more often in a row than allowed, and ends", () => {
@@ -218,7 +254,7 @@ describe("the chain of runs", () => {
             const [first] = decision.candidates;
             tried.push(first!.checkpoint);
             const id = `run-${n + 2}`;
-            now = afterRestore(decision.state, { id, last, candidate: first! });
+            now = afterRestore(decision.state, { id, last, candidate: first!, before: decision.before });
             last = { id, sandbox: "box", createdMs: T0 };
           }
           // Once passed over it never comes back: the order only goes down.

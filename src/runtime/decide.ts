@@ -1,7 +1,7 @@
 import type { Failure } from "../store/notes.ts";
 import type { Candidate, Plan } from "../store/plan.ts";
 import type { LastRun, RunState } from "../store/runs.ts";
-import { STATE_VERSION } from "../store/runs.ts";
+import { STATE_VERSION, stateOfRun } from "../store/runs.ts";
 
 /** How a run ended, as the container runtime wrote it down. */
 export interface End {
@@ -37,6 +37,8 @@ export type CreateDecision =
       failed: Failure[];
       /** What is remembered, less the restore that follows. */
       state: RunState;
+      /** What was remembered, and counts again if nothing comes of it. */
+      before: RunState;
     };
 
 const MAX_CHAIN = 64;
@@ -53,6 +55,7 @@ export function decideCreate(input: CreateInput): CreateDecision {
   const { plan, last, nowMs } = input;
   const cause = causeOf(input);
   const state = stateOf(input);
+  const before = stateOf(input);
   const failed: Failure[] = [];
   const { armed } = plan;
   if (armed !== undefined && !state.used.includes(armed.id)) {
@@ -66,6 +69,7 @@ export function decideCreate(input: CreateInput): CreateDecision {
       armed: armed.id,
       failed,
       state: { ...state, used: [...state.used, armed.id].slice(-16) },
+      before,
     };
   }
   const fresh = (reason: string, message: string, lost = false): CreateDecision => ({
@@ -114,6 +118,7 @@ export function decideCreate(input: CreateInput): CreateDecision {
     candidates,
     failed,
     state: { ...state, crashes, passedOver },
+    before,
   };
 }
 
@@ -133,16 +138,13 @@ const EMPTY: RunState = { version: STATE_VERSION, chain: [], crashes: {}, passed
 
 /** What is remembered and still counts: of a chain that a fresh start has ended only what was used up. */
 function stateOf({ state, last, plan }: CreateInput): RunState {
-  const known = state ?? EMPTY;
-  if (last === undefined) return { ...known, passedOver: [...known.passedOver] };
-  if (known.chain.at(-1) === last.id) return { ...known, passedOver: [...known.passedOver] };
-  return {
-    ...EMPTY,
-    crashes: {},
-    passedOver: [],
-    used: known.used,
-    chain: plan.run === last.id ? [last.id] : [],
-  };
+  const known = stateOfRun(state, last?.id);
+  if (known === undefined) {
+    const chain = last !== undefined && plan.run === last.id ? [last.id] : [];
+    return { ...EMPTY, crashes: {}, passedOver: [], used: state?.used ?? [], chain };
+  }
+  const { before: _, ...own } = known;
+  return { ...own, passedOver: [...own.passedOver] };
 }
 
 /** Whether the plan is about the run that ended, or about one that it came from. */
@@ -164,11 +166,21 @@ function inOrder(plan: Plan, last: LastRun | undefined, state: RunState): Candid
   return [parent, ...plan.candidates.filter(({ takenTime }) => Date.parse(takenTime) < taken)];
 }
 
-/** What is remembered once `candidate` has become the run `id`. */
+/** What is remembered once `candidate` has become the run `id`, and `before` that if it does not. */
 export function afterRestore(
   state: RunState,
-  { id, last, candidate }: { id: string; last: LastRun | undefined; candidate: Candidate },
+  {
+    id,
+    last,
+    candidate,
+    before,
+  }: { id: string; last: LastRun | undefined; candidate: Candidate; before: RunState },
 ): RunState {
   const chain = state.chain.length > 0 || last === undefined ? state.chain : [last.id];
-  return { ...state, chain: [...chain, id].slice(-MAX_CHAIN), restoredFrom: candidate };
+  return {
+    ...state,
+    chain: [...chain, id].slice(-MAX_CHAIN),
+    restoredFrom: candidate,
+    before: { ...before, chain },
+  };
 }

@@ -59,12 +59,12 @@ export class Notebook {
     replace(this.#path(STATE), JSON.stringify(state));
   }
 
-  /** A run that was to be restored was not: it is no part of the chain. */
+  /** A run that was to be restored was not: what was known before counts, less what was used up. */
   forget(id: string): void {
     const state = this.state();
     if (state?.chain.at(-1) !== id) return;
-    const { restoredFrom: _, ...rest } = state;
-    this.writeState({ ...rest, chain: [] });
+    const { before, restoredFrom: _, ...rest } = state;
+    this.writeState(before === undefined ? { ...rest, chain: [] } : { ...before, used: state.used });
   }
 
   /** Leaves a note for the agent. */

@@ -49,23 +49,40 @@ export interface RunState {
   passedOver: string[];
   /** IDs of what was armed and is used up, newest last, at most 16. */
   used: string[];
+  /** What was remembered before the newest run: it counts for as long as `last` does not know that run. */
+  before?: RunState;
+}
+
+/**
+ * What is remembered of the newest run. A restore is written down before it is begun: of one that was cut off, or
+ * refused, only what was known before it counts. Undefined when nothing is about that run: it began afresh.
+ */
+export function stateOfRun(state: RunState | undefined, last: string | undefined): RunState | undefined {
+  const { before } = state ?? {};
+  if (last === undefined) return before?.chain.length === 0 ? before : state;
+  return [state, before].find((one) => one?.chain.at(-1) === last);
 }
 
 export function parseState(text: string): RunState | undefined {
   try {
-    const value = JSON.parse(text) as Partial<RunState> | null;
-    const isTexts = (list: unknown): boolean =>
-      Array.isArray(list) && list.every((one) => typeof one === "string");
-    const isWhole =
-      typeof value === "object" &&
-      value?.version === STATE_VERSION &&
-      isTexts(value.chain) &&
-      isTexts(value.passedOver) &&
-      isTexts(value.used) &&
-      typeof value.crashes === "object" &&
-      value.crashes !== null;
-    return isWhole ? (value as RunState) : undefined;
+    return wholeState(JSON.parse(text));
   } catch {
     return undefined;
   }
+}
+
+function wholeState(given: unknown): RunState | undefined {
+  const value = given as Partial<RunState> | null;
+  const isTexts = (list: unknown): boolean =>
+    Array.isArray(list) && list.every((one) => typeof one === "string");
+  const isWhole =
+    typeof value === "object" &&
+    value?.version === STATE_VERSION &&
+    isTexts(value.chain) &&
+    isTexts(value.passedOver) &&
+    isTexts(value.used) &&
+    typeof value.crashes === "object" &&
+    value.crashes !== null &&
+    (value.before === undefined || wholeState(value.before) !== undefined);
+  return isWhole ? (value as RunState) : undefined;
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { ContainerKey, Layout } from "../../store/layout.ts";
 import type { Candidate } from "../../store/plan.ts";
-import { LAST, parseLast, parseState, STATE } from "../../store/runs.ts";
+import { LAST, parseLast, parseState, STATE, stateOfRun } from "../../store/runs.ts";
 import { readIfThere } from "./files.ts";
 
 /** What the handler knows of a container: its newest run, and where that came from. */
@@ -24,7 +24,6 @@ export async function readRun(layout: Layout, key: ContainerKey): Promise<KnownR
   const last = lastText === undefined ? undefined : parseLast(lastText);
   if (last === undefined) return undefined;
   const state = stateText === undefined ? undefined : parseState(stateText);
-  // A state that is not of this run tells of a tree that a fresh start has ended.
-  if (state?.chain.at(-1) !== last.id) return { id: last.id, passedOver: [] };
-  return { id: last.id, restoredFrom: state.restoredFrom, passedOver: state.passedOver };
+  const { restoredFrom, passedOver = [] } = stateOfRun(state, last.id) ?? {};
+  return { id: last.id, restoredFrom, passedOver };
 }

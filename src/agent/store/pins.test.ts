@@ -59,10 +59,18 @@ test("what a plan names, armed or not, and what a container runs from", async ()
     crashes: {},
     passedOver: [],
     used: [],
+    before: {
+      version: STATE_VERSION,
+      chain: ["b"],
+      restoredFrom: candidate("5"),
+      crashes: {},
+      passedOver: [],
+      used: [],
+    },
   };
   await put(layout.plan(key), JSON.stringify(plan));
   await put(join(layout.run(key), STATE), JSON.stringify(state));
-  expect(await read()).toEqual(["1", "2", "3", "4"].map(copy));
+  expect(await read()).toEqual(["1", "2", "3", "4", "5"].map(copy));
 });
 
 test("nothing where there is nothing, or nothing that can be read", async () => {

@@ -42,7 +42,7 @@ export class Pins {
     for (const podUID of (await namesIn(runs)).filter(isPodUID)) {
       for (const container of (await namesIn(join(runs, podUID))).filter(isContainerName)) {
         const state = parseState(await textOf(join(this.#layout.run({ podUID, container }), STATE)));
-        if (state?.restoredFrom) pins.add(state.restoredFrom.copy);
+        for (const one of [state, state?.before]) if (one?.restoredFrom) pins.add(one.restoredFrom.copy);
       }
     }
     return pins;

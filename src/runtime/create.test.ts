@@ -1,0 +1,108 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Layout } from "../store/layout.ts";
+import type { Note } from "../store/notes.ts";
+import { type Candidate, PLAN_VERSION, type Plan } from "../store/plan.ts";
+import {
+  formatLast,
+  LAST,
+  parseState,
+  type RunState,
+  STATE,
+  STATE_VERSION,
+  stateOfRun,
+} from "../store/runs.ts";
+import { parseCall } from "./args.ts";
+import { readConf } from "./conf.ts";
+import { create } from "./create.ts";
+
+/** Creates that cannot become a restore, for the node has no copy of what they are to restore. */
+
+const key = { podUID: "5d9f3e3b-0000-4000-8000-000000000001", container: "main" };
+const parent: Candidate = {
+  checkpoint: "c1",
+  uid: "uid-1",
+  copy: "1".repeat(64),
+  takenTime: "2026-01-01T00:00:00Z",
+  containerID: "run-1",
+};
+
+let root: string;
+let layout: Layout;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "kcr-create-"));
+  layout = new Layout(join(root, "state"));
+  put(join(root, "home/kcr-runtime.conf"), `runtime=/bin/false\nstate=${layout.root}\nwait_seconds=0\n`);
+  put(
+    join(root, "bundle/config.json"),
+    JSON.stringify({
+      root: { path: "rootfs" },
+      annotations: {
+        "io.kubernetes.cri.container-type": "container",
+        "io.kubernetes.cri.container-name": key.container,
+        "io.kubernetes.cri.sandbox-uid": key.podUID,
+        "io.kubernetes.cri.sandbox-id": "box",
+      },
+    }),
+  );
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+function put(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
+const plan = (more: Partial<Plan> = {}): Plan => ({
+  version: PLAN_VERSION,
+  ...key,
+  namespace: "shop",
+  pod: "cache",
+  run: "run-1",
+  onFailure: true,
+  fallback: "FreshStart",
+  onSpecChange: "Fresh",
+  volumes: "Capture",
+  maxAttempts: 3,
+  stableSeconds: 30,
+  perPodEnv: [],
+  candidates: [parent],
+  ...more,
+});
+/** The run `run-2` was restored from what was made of `run-1`, and has ended. */
+function restoredBefore(given: Plan): void {
+  const state: RunState = {
+    version: STATE_VERSION,
+    chain: ["run-1", "run-2"],
+    restoredFrom: parent,
+    crashes: {},
+    passedOver: [],
+    used: [],
+  };
+  put(layout.plan(key), JSON.stringify(given));
+  put(join(layout.run(key), LAST), formatLast({ id: "run-2", sandbox: "box", createdMs: Date.now() }));
+  put(join(layout.run(key), STATE), JSON.stringify(state));
+}
+const call = (id: string) =>
+  create(readConf(join(root, "home")), parseCall(["create", "--bundle", join(root, "bundle"), id])!);
+const notes = (): Note[] =>
+  readdirSync(layout.notes(key))
+    .sort()
+    .map((name) => JSON.parse(readFileSync(join(layout.notes(key), name), "utf8")) as Note);
+
+describe("where nothing can be restored and the fallback is Fail", () => {
+  it("the container is refused as often as it is created", async () => {
+    restoredBefore(plan({ fallback: "Fail" }));
+    const outcomes = [await call("run-3"), await call("run-4"), await call("run-5"), await call("run-6")];
+    expect(outcomes).toEqual(["refused", "refused", "refused", "refused"]);
+    expect(notes().map(({ type }) => type)).toEqual(["refused", "refused", "refused", "refused"]);
+  });
+
+  it("where the last run came from is still known", async () => {
+    restoredBefore(plan({ fallback: "Fail" }));
+    await call("run-3");
+    const state = parseState(readFileSync(join(layout.run(key), STATE), "utf8"));
+    expect(stateOfRun(state, "run-2")).toMatchObject({ restoredFrom: parent });
+  });
+});
