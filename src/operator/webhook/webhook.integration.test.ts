@@ -22,6 +22,8 @@ import {
   daemonSets,
   deployments,
   type KubeObject,
+  type Lease,
+  leases,
   mutatingWebhookConfigurations,
   nodes,
   type Pod,
@@ -104,6 +106,31 @@ describe.skipIf(inject("kubeconfig") === undefined)("the pod-creation webhook", 
     stop.abort();
     await running;
   }
+
+  it("keeps no replica from being ready under a leader of a version without it", async () => {
+    const namespace = await makeNamespace(admin, "before");
+    const renewTime = new Date().toISOString().replace("Z", "000Z");
+    const spec = { holderIdentity: "old", leaseDurationSeconds: 3600, renewTime, acquireTime: renewTime };
+    await admin.create(leases, { metadata: { name: "kcr-operator", namespace }, spec } as Lease);
+    const ended = new AbortController();
+    const client = Client.fromConfig({ kubeconfig: api.kubeconfig });
+    const replica = createOperator({
+      client,
+      namespace,
+      identity: "new",
+      settings: settings.parse({ registry: { push: "127.0.0.1:1", plainHttp: true } }),
+      log: silent,
+      webhook: { port: await freePort(), host: "127.0.0.1" },
+    });
+    const going = replica.run(ended.signal);
+    try {
+      await waitFor("the replica to be ready", () => replica.ready());
+    } finally {
+      ended.abort();
+      await going;
+      client.close();
+    }
+  });
 
   async function makeNode(name: string, labels: Record<string, string>): Promise<void> {
     await admin.create(nodes, { metadata: { name, labels } });

@@ -38,7 +38,7 @@ export interface WebhookOptions {
 export interface Webhook {
   /** Those that the webhook itself needs, besides the operator's. */
   readonly caches: readonly Cache<Secret>[];
-  /** Whether it answers. */
+  /** Whether it answers, or there is no certificate yet to answer with. */
   ready(): boolean;
   /** Serves until the signal aborts. Errors: a port that is taken. */
   run(signal: AbortSignal): Promise<void>;
@@ -79,7 +79,10 @@ export function createWebhook(options: WebhookOptions): Webhook {
 
   return {
     caches: Object.values(own) as unknown as Cache<Secret>[],
-    ready: () => server?.serving ?? false,
+    // Without a certificate there is nothing to serve yet: whoever leads makes it, be it a replica of a version
+    // before this one that never will, and that only goes once its successors are ready.
+    ready: () =>
+      server?.serving === true || (own.secrets.synced && own.secrets.get(namespace, WEBHOOK) === undefined),
     async run(signal) {
       server = await serveAdmission({
         port: options.port,
