@@ -59,7 +59,7 @@ export const strategies: Record<StrategyName, Strategy> = {
     podClass: "runc",
     isReady: isBuilt,
     says: {
-      cluster: "Nothing is put on the worker: its containerd restores from images by itself.",
+      cluster: "This strategy needs nothing on the worker: its containerd restores from images by itself.",
       workload:
         "Its RuntimeClass is the node's ordinary one, so that it is restored through its image even where nodes have kcr's handler.",
       checkpoint: "The Checkpoint becomes an image in the registry.",
