@@ -23,6 +23,7 @@ const VALUES: Record<string, ReadonlySet<string>> = {
     "manage-cgroups-mode",
     "empty-ns",
   ]),
+  delete: new Set(),
 };
 const BOOLS: Record<string, ReadonlySet<string>> = {
   create: new Set(["no-pivot", "no-new-keyring"]),
@@ -38,10 +39,11 @@ const BOOLS: Record<string, ReadonlySet<string>> = {
     "pre-dump",
     "auto-dedup",
   ]),
+  delete: new Set(["force", "f"]),
 };
 
 /**
- * Understands `[global flags] create|checkpoint [flags] <id>`; undefined for anything else, and for flags that it
+ * Understands `[global flags] create|checkpoint|delete [flags] <id>`; undefined for anything else, and for flags that it
  * does not know: of those it cannot be told whether a value follows, nor what a restore would have to make of them.
  */
 export function parseCall(argv: readonly string[]): Call | undefined {

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { failureOf } from "../archive/criu/failures.ts";
 import {
@@ -26,8 +26,8 @@ import { applyRootfsDiff } from "./parts/rootfs.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
 import { type PutBack, putBackVolumes, sourcesOf } from "./parts/volumes.ts";
 import { criuErrors } from "./restore-log.ts";
-import { runRuntime } from "./run.ts";
-import { RESTORED_MARK, undo, VOLUMES_MARK } from "./undo.ts";
+import { runRestore } from "./run.ts";
+import { DIRTY_MARK, RESTORED_MARK, undo, VOLUMES_MARK } from "./undo.ts";
 
 /** One `create` that is to become a restore. */
 export interface Creation {
@@ -38,6 +38,9 @@ export interface Creation {
   id: string;
   bundle: string;
   spec: RuntimeSpec;
+  /** When it has to be over, in milliseconds since 1970; `signal` aborts then. */
+  deadline: number;
+  signal: AbortSignal;
 }
 
 /** Why a candidate is not restored. */
@@ -62,8 +65,13 @@ export async function attempt(creation: Creation, candidate: Candidate): Promise
   try {
     await restore(creation, candidate);
     return undefined;
-  } catch (error) {
+  } catch (given) {
     await undo(creation);
+    const { signal, conf } = creation;
+    const isLate = signal.aborted && given === signal.reason;
+    const error = isLate
+      ? new Unfit("RestoreTooLong", `it was not over after ${conf.restoreSeconds} s`)
+      : given;
     const known = error instanceof Unfit || error instanceof PartError ? error : undefined;
     return {
       checkpoint: candidate.checkpoint,
@@ -77,9 +85,9 @@ export async function attempt(creation: Creation, candidate: Candidate): Promise
 }
 
 async function restore(creation: Creation, candidate: Candidate): Promise<void> {
-  const { conf, layout, call, plan, id, spec } = creation;
+  const { conf, layout, call, plan, id, spec, signal } = creation;
   const copy = layout.copy(candidate.copy);
-  const index = await checkCopy(copy);
+  const index = await checkCopy(copy, signal);
   const note = ownVolumes(await readHandlerNote(copy), plan);
   const rootfs = resolve(creation.bundle, spec.root.path);
   await fits(creation, { copy, index, note, rootfs });
@@ -87,8 +95,8 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   const work = layout.work(id);
   mkdirSync(work, { recursive: true, mode: 0o700 });
   // From here on there is something to undo, whoever comes to do it.
-  writeFileSync(join(work, "dirty"), rootfs, { flush: true });
-  await applyRootfsDiff({ copyDir: copy, engine: index.engine, rootfs });
+  writeFileSync(join(work, DIRTY_MARK), rootfs, { flush: true });
+  await applyRootfsDiff({ copyDir: copy, engine: index.engine, rootfs, signal });
   if (spec.root.readonly) makePivotPlace(rootfs);
   const now = new Date();
   writeMarker(rootfs, {
@@ -105,7 +113,7 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   let volumes: PutBack | undefined;
   if (note !== undefined && plan.volumes === "Capture") {
     writeFileSync(join(work, VOLUMES_MARK), JSON.stringify(sourcesOf(note, spec)), { flush: true });
-    volumes = await putBackVolumes({ copyDir: copy, note, spec });
+    volumes = await putBackVolumes({ copyDir: copy, note, spec, signal });
     undoing.defer(() => volumes?.undo());
   }
   const hostname = variable(spec.process.env, "HOSTNAME");
@@ -113,20 +121,21 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
     hostname === undefined
       ? join(copy, CHECKPOINT_DIRECTORY)
       : await imagesWithHostname({ copyDir: copy, into: join(work, "images"), hostname });
-  const ended = await runRuntime(conf.runtime, restoreArguments(call, { imagePath, workPath: work }), {
-    streams: true,
-    timeoutMs: conf.restoreSeconds * 1000,
-  });
+  const ended = await runRestore(conf, restoreArguments(call, { imagePath, workPath: work }), signal);
   if (ended.code === 0) {
     undoing.move();
-    // From here on it is restored, whatever is killed when.
-    writeFileSync(join(work, RESTORED_MARK), "", { flush: true });
-    rmSync(join(work, "dirty"));
-    volumes?.keep();
-    for (const name of [VOLUMES_MARK, "images"]) rmSync(join(work, name), { recursive: true, force: true });
+    // From here on it is restored, whatever is killed when. No room on the disk is needed for that.
+    renameSync(join(work, DIRTY_MARK), join(work, RESTORED_MARK));
+    try {
+      volumes?.keep();
+      for (const name of [VOLUMES_MARK, "images"]) rmSync(join(work, name), { recursive: true, force: true });
+    } catch {
+      // It runs. What is left goes with the container (see `settle`).
+    }
     return;
   }
-  const how = ended.signal === null ? `exit code ${ended.code}` : `ended after ${conf.restoreSeconds} s`;
+  signal.throwIfAborted();
+  const how = ended.signal === null ? `exit code ${ended.code}` : `killed by ${ended.signal}`;
   const lines = criuErrors(join(work, "restore.log"));
   const failure = failureOf(lines);
   const said =
@@ -143,7 +152,10 @@ interface Look {
 }
 
 /** All that can be known before anything is touched. Errors: Unfit. */
-async function fits({ conf, plan, spec }: Creation, { copy, index, note, rootfs }: Look): Promise<void> {
+async function fits(
+  { conf, plan, spec, deadline }: Creation,
+  { copy, index, note, rootfs }: Look,
+): Promise<void> {
   const overlay = overlayAt(rootfs);
   if (overlay === undefined || !isUntouched(overlay)) {
     throw new Unfit(
@@ -178,7 +190,7 @@ async function fits({ conf, plan, spec }: Creation, { copy, index, note, rootfs 
   }
   const bytes = index.files.filter(({ path }) => isPageData(path)).reduce((sum, { size }) => sum + size, 0);
   const seconds = bytes / 1e6 / conf.readMBPerSecond;
-  if (seconds > conf.restoreSeconds) {
+  if (seconds * 1000 > deadline - Date.now()) {
     throw new Unfit(
       "RestoreTooLong",
       `${Math.round(bytes / 1e6)} MB would take some ${Math.round(seconds)} s to restore, the limit is ${conf.restoreSeconds} s`,

@@ -16,7 +16,8 @@ import {
 } from "../store/runs.ts";
 import { parseCall } from "./args.ts";
 import { readConf } from "./conf.ts";
-import { create } from "./create.ts";
+import { create, identityOf } from "./create.ts";
+import { parseSpec } from "./parts/spec.ts";
 
 /** Creates that cannot become a restore, for the node has no copy of what they are to restore. */
 
@@ -99,10 +100,50 @@ describe("where nothing can be restored and the fallback is Fail", () => {
     expect(notes().map(({ type }) => type)).toEqual(["refused", "refused", "refused", "refused"]);
   });
 
+  it.each([
+    ["a note", () => put(layout.notes(key), "in the way")],
+    ["what is remembered", () => put(join(layout.run(key), STATE, "in the way"), "")],
+  ])("it is refused also where %s cannot be written", async (_, putInTheWay) => {
+    restoredBefore(plan({ run: "run-2", fallback: "Fail" }));
+    rmSync(join(layout.run(key), STATE));
+    putInTheWay();
+    expect(await call("run-3")).toBe("refused");
+  });
+
   it("where the last run came from is still known", async () => {
     restoredBefore(plan({ fallback: "Fail" }));
     await call("run-3");
     const state = parseState(readFileSync(join(layout.run(key), STATE), "utf8"));
     expect(stateOfRun(state, "run-2")).toMatchObject({ restoredFrom: parent });
+  });
+});
+
+describe("whose container it is", () => {
+  const ofContainerd = {
+    "io.kubernetes.cri.container-type": "container",
+    "io.kubernetes.cri.container-name": "main",
+    "io.kubernetes.cri.sandbox-uid": "uid-1",
+  };
+  const ofCrio = {
+    "io.kubernetes.cri-o.ContainerType": "container",
+    "io.kubernetes.container.name": "main",
+    "io.kubernetes.pod.uid": "uid-1",
+  };
+  const owner = (annotations: Record<string, string>): string | undefined =>
+    identityOf(parseSpec(JSON.stringify({ annotations }), "config.json"))?.podUID;
+
+  it("says the engine", () => {
+    expect([owner(ofContainerd), owner(ofCrio)]).toEqual(["uid-1", "uid-1"]);
+  });
+
+  it.each([
+    [
+      "its UID",
+      { "io.kubernetes.cri.sandbox-uid": "other", "io.kubernetes.cri.container-name": "main" },
+      "uid-1",
+    ],
+    ["all of it", { ...ofContainerd, "io.kubernetes.cri.sandbox-uid": "other" }, undefined],
+  ])("is nothing that a pod can say in annotations that CRI-O passes on: %s", (_, said, expected) => {
+    expect(owner({ ...said, ...ofCrio })).toBe(expected);
   });
 });

@@ -3,13 +3,14 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isContainerID, isContainerName, isPodUID, Layout } from "../store/layout.ts";
 import { type Failure, NOTE_VERSION, type Note, type NoteHead } from "../store/notes.ts";
-import type { Plan } from "../store/plan.ts";
+import type { Candidate, Plan } from "../store/plan.ts";
 import { type Call, globalValue } from "./args.ts";
 import { attempt, type Creation } from "./attempt.ts";
 import type { Conf } from "./conf.ts";
 import { afterRestore, decideCreate } from "./decide.ts";
 import { endOf } from "./exit.ts";
 import { Notebook } from "./notebook.ts";
+import { asPartError, type PartError } from "./parts/errors.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
 import { finish, undo } from "./undo.ts";
 
@@ -68,17 +69,18 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     return giveUp({ plan, notebook, call }, { ...head(cause), reason, message, lost, failed });
   }
 
-  const creation: Creation = { conf, layout, call, plan, id, bundle, spec };
-  const failed: Failure[] = [...decision.failed];
   const deadline = began + conf.restoreSeconds * 1000;
+  const signal = AbortSignal.timeout(Math.max(1, deadline - Date.now()));
+  const creation: Creation = { conf, layout, call, plan, id, bundle, spec, deadline, signal };
+  const failed: Failure[] = [...decision.failed];
   for (const candidate of decision.candidates) {
     if (Date.now() > deadline) break;
     const isArmed = decision.armed !== undefined && candidate === decision.candidates[0];
     const attempted = Date.now();
     // Written before: a run that was restored is never taken for a fresh one, whatever is killed when.
     const state = afterRestore(decision.state, { id, last, candidate, before: decision.before });
-    notebook.writeState(state);
-    const failure = await attempt(creation, candidate);
+    const failure =
+      remember(candidate, () => notebook.writeState(state)) ?? (await attempt(creation, candidate));
     if (failure === undefined) {
       notebook.writeLast({ id, sandbox: who.sandbox, createdMs: attempted });
       notebook.note({
@@ -94,10 +96,10 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
       return "restored";
     }
     failed.push(failure);
-    if (failure.corrupt) notebook.markCorrupt(candidate.copy, failure.message);
+    if (failure.corrupt) ifPossible(() => notebook.markCorrupt(candidate.copy, failure.message));
   }
   // What follows is no restored run: nothing of the attempts may be taken for its origin.
-  notebook.forget(id);
+  ifPossible(() => notebook.forget(id));
   const lastFailure = failed.at(-1);
   return giveUp(
     { plan, notebook, call },
@@ -143,12 +145,34 @@ function giveUp(
 ): Outcome {
   const { lost, ...rest } = given;
   if (plan.fallback === "Fail" && lost) {
-    notebook.note({ ...rest, type: "refused" } satisfies Note);
-    refuse(call, `kcr: ${given.reason}: ${given.message}`);
+    ifPossible(() => notebook.note({ ...rest, type: "refused" } satisfies Note));
+    ifPossible(() => refuse(call, `kcr: ${given.reason}: ${given.message}`));
     return "refused";
   }
-  notebook.note({ ...given, type: "fresh" });
+  ifPossible(() => notebook.note({ ...given, type: "fresh" }));
   return "create";
+}
+
+/** What a full disk must not decide about: whether the container is begun, and from what. There is nobody to tell. */
+function ifPossible(act: () => void): void {
+  try {
+    act();
+  } catch {
+    // See above.
+  }
+}
+
+/** Without what is written down first a candidate is not restored: nobody would know where the run came from. */
+function remember(candidate: Candidate, act: () => void): Failure | undefined {
+  try {
+    act();
+    return undefined;
+  } catch (cause) {
+    const error = asPartError(cause, "the restore cannot be written down");
+    const { checkpoint, uid: checkpointUID } = candidate;
+    const { code, message } = error as PartError;
+    return { checkpoint, checkpointUID, code, message, poisoned: false, corrupt: false };
+  }
 }
 
 /** Says why in the log that the caller reads: logrus's JSON, as the real runtime writes it. */
@@ -176,9 +200,14 @@ interface Identity {
   sandbox: string;
 }
 
-/** Whose container it is: containerd's annotations, else CRI-O's. */
+/**
+ * Whose container it is, by containerd's annotations or by CRI-O's. An engine writes its own itself, but passes on
+ * what a pod's owner says by the other's: of both none is believed.
+ */
 export function identityOf({ annotations }: RuntimeSpec): Identity | undefined {
-  const one = (...keys: string[]): string => keys.map((key) => annotations[key]).find(Boolean) ?? "";
+  const isCrio = "io.kubernetes.cri-o.ContainerType" in annotations;
+  if (isCrio === "io.kubernetes.cri.container-type" in annotations) return undefined;
+  const one = (containerd: string, crio: string): string => annotations[isCrio ? crio : containerd] ?? "";
   const podUID = one("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid");
   const container = one("io.kubernetes.cri.container-name", "io.kubernetes.container.name");
   if (!isPodUID(podUID) || !isContainerName(container)) return undefined;

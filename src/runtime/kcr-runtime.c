@@ -9,6 +9,7 @@
  * Beside it lie kcr-runtime.conf (lines `key=value`), lib/ (Node, its libraries, the loader) and runtime.mjs.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -44,7 +46,7 @@
 static char home[PATH_MAX];
 static char runtime[PATH_MAX] = "runc";
 static char state[PATH_MAX] = "/var/lib/kcr";
-static int patience = 300;
+static int patience = 110;
 static bool disabled = false;
 
 /* ---- configuration ---- */
@@ -73,7 +75,8 @@ static void read_conf(void) {
     if (strcmp(line, "restore_seconds") == 0) restore = atoi(value);
   }
   fclose(file);
-  patience = wait + restore + 10;
+  /* The Node part keeps to the longer of them; the kubelet waits for 120 s. */
+  patience = (wait > restore ? wait : restore) + 10;
 }
 
 /* ---- the real runtime ---- */
@@ -225,22 +228,29 @@ static char *read_file(const char *path) {
   return text;
 }
 
-/* containerd's annotations, else CRI-O's. */
+/* By containerd's annotations, or by CRI-O's. */
 static bool identify(const char *bundle, struct identity *who) {
   char path[PATH_MAX], type[32], stamp[512];
   if (snprintf(path, sizeof path, "%s/config.json", bundle == NULL ? "." : bundle) >= (int)sizeof path) return false;
   char *json = read_file(path);
   if (json == NULL) return false;
-  bool found = (find_string(json, "io.kubernetes.cri.sandbox-uid", who->uid, sizeof who->uid) &&
-                find_string(json, "io.kubernetes.cri.container-name", who->container, sizeof who->container)) ||
-               (find_string(json, "io.kubernetes.pod.uid", who->uid, sizeof who->uid) &&
-                find_string(json, "io.kubernetes.container.name", who->container, sizeof who->container));
-  who->is_container = (find_string(json, "io.kubernetes.cri.container-type", type, sizeof type) ||
-                       find_string(json, "io.kubernetes.cri-o.ContainerType", type, sizeof type)) &&
-                      strcmp(type, "container") == 0;
+  /* An engine writes its own keys itself, but passes on what a pod says by the other's: of both none is believed. */
+  bool containerd = find_string(json, "io.kubernetes.cri.container-type", type, sizeof type);
+  char crio_type[32];
+  bool crio = find_string(json, "io.kubernetes.cri-o.ContainerType", crio_type, sizeof crio_type);
+  if (containerd == crio) {
+    free(json);
+    return false;
+  }
+  bool found =
+      find_string(json, crio ? "io.kubernetes.pod.uid" : "io.kubernetes.cri.sandbox-uid", who->uid,
+                  sizeof who->uid) &&
+      find_string(json, crio ? "io.kubernetes.container.name" : "io.kubernetes.cri.container-name",
+                  who->container, sizeof who->container);
+  who->is_container = strcmp(crio ? crio_type : type, "container") == 0;
   who->is_stamped = find_string(json, "kcr.io/restore-from", stamp, sizeof stamp);
-  if (!find_string(json, "io.kubernetes.cri.sandbox-id", who->sandbox, sizeof who->sandbox) &&
-      !find_string(json, "io.kubernetes.cri-o.SandboxID", who->sandbox, sizeof who->sandbox))
+  if (!find_string(json, crio ? "io.kubernetes.cri-o.SandboxID" : "io.kubernetes.cri.sandbox-id", who->sandbox,
+                   sizeof who->sandbox))
     who->sandbox[0] = 0;
   free(json);
   return found && is_uid(who->uid) && is_container(who->container) &&
@@ -322,6 +332,12 @@ static bool owner_of(const char *id, char *owner, size_t size) {
 
 /* ---- the Node part ---- */
 
+/* Whoever called us may be killed, as the shim does when the kubelet waits no longer: nothing goes on behind it. */
+static void end_with_caller(pid_t caller) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != caller) _exit(1);
+}
+
 static void exec_node(const char *phase, int argc, char **argv) {
   char loader[PATH_MAX + 64], library[PATH_MAX + 64], node[PATH_MAX + 64], script[PATH_MAX + 64];
   snprintf(loader, sizeof loader, "%s/lib/" LOADER, home);
@@ -356,9 +372,10 @@ static int run_node(const char *phase, int argc, char **argv) {
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   sigprocmask(SIG_BLOCK, &child, &old);
-  pid_t pid = fork();
+  pid_t own = getpid(), pid = fork();
   if (pid < 0) return -1;
   if (pid == 0) {
+    end_with_caller(own);
     sigprocmask(SIG_SETMASK, &old, NULL);
     /* Node makes standard streams non-blocking; the container's are nobody's to change. */
     for (int fd = 0; fd < 3; fd++) dup2(fd, FIRST_STREAM + fd);
@@ -414,16 +431,20 @@ static void unescape(char *text) {
   *to = 0;
 }
 
-static void empty_directory(const char *path) {
-  /* The directory itself stays, with its mode: remove() refuses it once it is a mount point or in use. */
+/* The directory is there again with its owner and mode; false when something is left in it. */
+static bool empty_directory(const char *path) {
   struct stat info;
-  bool known = stat(path, &info) == 0;
+  if (stat(path, &info) != 0) return false;
   remove_tree(path);
   mkdir(path, 0755);
-  if (known) {
-    if (chown(path, info.st_uid, info.st_gid) != 0) return;
-    chmod(path, info.st_mode & 07777);
-  }
+  if (chown(path, info.st_uid, info.st_gid) != 0 || chmod(path, info.st_mode & 07777) != 0) return false;
+  DIR *directory = opendir(path);
+  if (directory == NULL) return false;
+  bool empty = true;
+  for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
+    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) empty = false;
+  closedir(directory);
+  return empty;
 }
 
 /* Unmounts the overlay at `path`, empties what was written to it, and mounts it again. */
@@ -472,8 +493,7 @@ static int reset_overlay(const char *path) {
   char *plain = options;
   if (strncmp(plain, "rw,", 3) == 0) plain += 3;
   if (umount2(path, 0) != 0) return 1;
-  empty_directory(upper);
-  empty_directory(work);
+  if (!empty_directory(upper) || !empty_directory(work)) return 1;
   return mount("overlay", path, "overlay", flags, plain) == 0 ? 0 : 1;
 }
 
@@ -487,6 +507,9 @@ static int selftest(const char *directory) {
   volatile long ticks = 0;
   for (;; ticks++) {
     if (access("/run/kcr/restored", F_OK) == 0 && ticks > 0) {
+      /* Not before its `start` has come: an end in between is an error of its own. */
+      struct timespec patience = {.tv_sec = 2};
+      nanosleep(&patience, NULL);
       snprintf(text, sizeof text, "restored after %ld ticks, began %lld\n", ticks, (long long)began.tv_sec);
       int fd = open("/dev/termination-log", O_WRONLY | O_TRUNC | O_CLOEXEC);
       if (fd < 0 || write(fd, text, strlen(text)) < 0) return 4;
@@ -502,15 +525,39 @@ static int selftest(const char *directory) {
 
 /* ---- the calls that are more than passed on ---- */
 
+static bool wants_fail(const char *plan) {
+  char fallback[16];
+  char *json = read_file(plan);
+  bool fail = json != NULL && find_string(json, "fallback", fallback, sizeof fallback) &&
+              strcmp(fallback, "Fail") == 0;
+  free(json);
+  return fail;
+}
+
+/* What a restore has left cannot be taken back: the program of the image is not begun among files of another. */
+static void give_up(const struct call *call, const struct identity *who) {
+  char path[PATH_MAX];
+  if (path_in_state(path, "runs/%s/%s/state.json", who->uid, who->container)) unlink(path);
+  if (!path_in_state(path, "work/%s/dirty", call->id) || access(path, F_OK) != 0) return;
+  note_run(call->id, who);
+  fputs("kcr-runtime: a restore broke off and could not be undone; the next start begins afresh\n", stderr);
+  exit(1);
+}
+
 static void create(int argc, char **argv, const struct call *call) {
   struct identity who = {0};
   if (call->odd || call->id == NULL || !is_id(call->id) || !identify(call->bundle, &who) || !who.is_container)
     return;
-  note_id(call->id, &who);
+  if (!disabled) note_id(call->id, &who);
   char plan[PATH_MAX], last[PATH_MAX];
   if (!path_in_state(plan, "plans/%s/%s.json", who.uid, who.container) ||
       !path_in_state(last, "runs/%s/%s/last", who.uid, who.container))
     return;
+  if (disabled) {
+    /* What was known of an earlier run is not to be taken for knowledge of this one later. */
+    if (access(last, F_OK) == 0) note_run(call->id, &who);
+    return;
+  }
   bool planned = access(plan, F_OK) == 0;
   bool awaited = who.is_stamped && access(last, F_OK) != 0;
   if (planned || awaited) {
@@ -523,7 +570,11 @@ static void create(int argc, char **argv, const struct call *call) {
       note_run(call->id, &who);
       exit(0);
     }
-    if (cleaned != EXIT_CREATE && path_in_state(plan, "runs/%s/%s/state.json", who.uid, who.container)) unlink(plan);
+    if (ended != EXIT_CREATE && wants_fail(plan)) {
+      fputs("kcr-runtime: the restore broke off, and no other start is wanted\n", stderr);
+      exit(1);
+    }
+    if (cleaned != EXIT_CREATE) give_up(call, &who);
   }
   note_run(call->id, &who);
 }
@@ -534,22 +585,36 @@ static void killing(const struct call *call) {
   if (path_in_state(path, "runs/%s/killed", owner)) write_file(path, call->id);
 }
 
-static void deleting(const struct call *call) {
+static int run_real_and_wait(char **argv) {
+  pid_t own = getpid(), pid = fork();
+  if (pid < 0) return -1;
+  if (pid == 0) {
+    end_with_caller(own);
+    run_real(argv);
+  }
+  int status;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void deleting(int argc, char **argv, const struct call *call) {
   char path[PATH_MAX];
   if (call->id == NULL || !is_id(call->id)) return;
   if (path_in_state(path, "ids/%s", call->id)) unlink(path);
+  /* A restore that was killed with volumes in its hands: first nothing may run in them any more. */
+  bool open = path_in_state(path, "work/%s/volumes.json", call->id) && access(path, F_OK) == 0;
+  int ended = open ? run_real_and_wait(argv) : -1;
+  if (open) run_node("delete", argc, argv);
   if (path_in_state(path, "work/%s", call->id) && access(path, F_OK) == 0) remove_tree(path);
+  if (ended >= 0) exit(ended);
 }
 
 /* The real checkpoint first, whatever becomes of what is added to it. */
 static void checkpoint(int argc, char **argv) {
-  pid_t pid = fork();
-  if (pid < 0) return;
-  if (pid == 0) run_real(argv);
-  int status;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) run_node("checkpoint", argc, argv);
-  exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+  int ended = run_real_and_wait(argv);
+  if (ended < 0) return;
+  if (ended == 0) run_node("checkpoint", argc, argv);
+  exit(ended);
 }
 
 static bool is_restored(const struct call *call) {
@@ -561,13 +626,18 @@ static bool is_restored(const struct call *call) {
 int main(int argc, char **argv) {
   if (argc >= 3 && strcmp(argv[1], "--kcr-selftest") == 0) return selftest(argv[2]);
   if (argc == 3 && strcmp(argv[1], "--kcr-reset-overlay") == 0) return reset_overlay(argv[2]);
+  if (argc >= 3 && strcmp(argv[1], "--kcr-with-caller") == 0) {
+    end_with_caller(getppid());
+    execvp(argv[2], argv + 2);
+    return 127;
+  }
   read_conf();
   struct call call = parse(argc, argv);
   const char *command = call.command > 0 ? argv[call.command] : "";
   if (strcmp(command, "start") == 0 && is_restored(&call)) return 0;
-  if (strcmp(command, "delete") == 0) deleting(&call);
+  if (strcmp(command, "delete") == 0) deleting(argc, argv, &call);
+  if (strcmp(command, "create") == 0) create(argc, argv, &call);
   if (!disabled) {
-    if (strcmp(command, "create") == 0) create(argc, argv, &call);
     if (strcmp(command, "kill") == 0) killing(&call);
     if (strcmp(command, "checkpoint") == 0) checkpoint(argc, argv);
   }

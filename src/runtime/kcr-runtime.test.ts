@@ -100,6 +100,32 @@ describe("a create", () => {
     expect(parseLast(readFileSync(state("runs", UID, "main", "last"), "utf8"))?.id).toBe(ID);
   });
 
+  it.each([
+    ["its UID", { "io.kubernetes.cri.sandbox-uid": "other", "io.kubernetes.cri.container-name": "main" }],
+    ["all of it", { ...ofContainerd(), "io.kubernetes.cri.sandbox-uid": "other" }],
+  ])("is of no pod that another says it is, in annotations that CRI-O passes on: %s", (_, said) => {
+    const crio = {
+      "io.kubernetes.cri-o.ContainerType": "container",
+      "io.kubernetes.container.name": "main",
+      "io.kubernetes.pod.uid": UID,
+    };
+    call(...create(bundle({ ...said, ...crio })));
+    expect(existsSync(state("runs", "other"))).toBe(false);
+  });
+
+  it("is refused where the Node part cannot run and no fresh start is wanted", () => {
+    put(state("plans", UID, "main.json"), '{ "fallback": "Fail" }');
+    expect(call(...create(bundle(ofContainerd())))).toEqual({ status: 1, told: [] });
+    expect(existsSync(state("runs"))).toBe(false);
+  });
+
+  it("is refused once where files of a restore are left that cannot be taken back", () => {
+    put(state("plans", UID, "main.json"), "{}");
+    put(state("work", ID, "dirty"), "/nowhere");
+    expect(call(...create(bundle(ofContainerd())))).toEqual({ status: 1, told: [] });
+    expect(parseLast(readFileSync(state("runs", UID, "main", "last"), "utf8"))?.id).toBe(ID);
+  });
+
   it("with a plan is the runtime's where the Node part cannot run", () => {
     put(state("plans", UID, "main.json"), "{}");
     const argv = create(bundle(ofContainerd()));
@@ -191,4 +217,11 @@ it("disabled, everything is passed on, but for the start of what was restored be
   expect(existsSync(state("runs"))).toBe(false);
   put(state("work", ID, "restored"), "");
   expect(call("start", ID).status).toBe(0);
+});
+
+it("disabled, a run is not taken for the one before it later", () => {
+  writeFileSync(at("kcr-runtime.conf"), `runtime=${at("recorder")}\nstate=${at("state")}\ndisabled=1\n`);
+  put(state("runs", UID, "main", "last"), "id=old\nsandbox=box\ntime=1\n");
+  call(...create(bundle(ofContainerd())));
+  expect(parseLast(readFileSync(state("runs", UID, "main", "last"), "utf8"))?.id).toBe(ID);
 });

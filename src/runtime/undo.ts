@@ -9,7 +9,10 @@ import { runRuntime } from "./run.ts";
 /** In a restore's working directory: the volumes whose files are being exchanged, a JSON list of directories. */
 export const VOLUMES_MARK = "volumes.json";
 
-/** In a restore's working directory: the container runs restored. kcr-runtime.c looks for it at `start`. */
+/** In a restore's working directory: the path of a root file system that is not what it was. */
+export const DIRTY_MARK = "dirty";
+
+/** In a restore's working directory, what DIRTY_MARK becomes: the container runs restored. kcr-runtime.c looks for it at `start`. */
 export const RESTORED_MARK = "restored";
 
 const sourcesIn = (path: string): string[] =>
@@ -20,9 +23,13 @@ export function finish(layout: Layout, id: string): boolean {
   const work = layout.work(id);
   if (!existsSync(join(work, RESTORED_MARK))) return false;
   dropFormerFiles(sourcesIn(join(work, VOLUMES_MARK)));
-  for (const name of ["dirty", VOLUMES_MARK, "images"])
-    rmSync(join(work, name), { recursive: true, force: true });
+  for (const name of [VOLUMES_MARK, "images"]) rmSync(join(work, name), { recursive: true, force: true });
   return true;
+}
+
+/** Of a container that is gone: its volumes are as they were before a restore that was cut off. */
+export function settle(layout: Layout, id: string): void {
+  if (!finish(layout, id)) takeBackVolumes(sourcesIn(join(layout.work(id), VOLUMES_MARK)));
 }
 
 /**
@@ -34,7 +41,7 @@ export function finish(layout: Layout, id: string): boolean {
 export async function undo(given: { conf: Conf; layout: Layout; call: Call; id: string }): Promise<void> {
   const { conf, layout, call, id } = given;
   const work = layout.work(id);
-  const mark = join(work, "dirty");
+  const mark = join(work, DIRTY_MARK);
   if (!existsSync(mark)) return;
   const rootfs = readFileSync(mark, "utf8");
   await runRuntime(conf.runtime, [...call.globals, "delete", "--force", id]).catch(() => undefined);

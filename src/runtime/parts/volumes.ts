@@ -120,9 +120,14 @@ export function dropFormerFiles(sources: readonly string[]): void {
   });
 }
 
+/** CRI-O's own annotation; with it pods' owners may have put containerd's there, which CRI-O passes on. */
+const CRIO_TYPE = "io.kubernetes.cri-o.ContainerType";
+
 /** UID of the pod that a container is of, as its runtime notes it. */
 export const podUIDOf = ({ annotations }: Pick<RuntimeSpec, "annotations">): string | undefined =>
-  annotations["io.kubernetes.cri.sandbox-uid"] ?? annotations["io.kubernetes.pod.uid"];
+  CRIO_TYPE in annotations
+    ? annotations["io.kubernetes.pod.uid"]
+    : (annotations["io.kubernetes.cri.sandbox-uid"] ?? annotations["io.kubernetes.pod.uid"]);
 
 /** Directory of each captured volume in the new container's pod, by the name that it has in the tar. */
 function volumesOf({ captured }: Pick<HandlerNote, "captured">, spec: RuntimeSpec): Map<string, string> {
