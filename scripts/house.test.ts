@@ -18,6 +18,7 @@ const LIBRARIES: Record<string, string[]> = {
   "src/archive": [],
   "src/oci": [],
   "src/store": [],
+  "src/transfer": ["src/store"],
   "src/api": ["src/kube", "src/oci"],
 };
 const PROGRAMS = ["src/operator", "src/agent", "src/runtime", "src/installer", "src/cli", "src/web"];

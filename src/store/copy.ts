@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { isSha256 } from "./layout.ts";
 
 export const COPY_VERSION = 1;
@@ -84,6 +85,17 @@ export function parseCopyIndex(text: string): CopyIndex | undefined {
     isTexts(openForWriting) &&
     isTexts(mounts);
   return isWhole ? (value as CopyIndex) : undefined;
+}
+
+/**
+ * One digest, `sha256:<hex>`, of everything that a copy holds, whatever the order in its index: of the archive's
+ * digest and each file's path, size and sha256. Who knows it from elsewhere can take the files from anyone.
+ */
+export function contentDigest({ archive, files }: Pick<CopyIndex, "archive" | "files">): string {
+  const hash = createHash("sha256").update(`${archive}\n`);
+  const lines = files.map(({ path, size, sha256 }) => `${JSON.stringify([path, size, sha256])}\n`);
+  for (const line of lines.sort()) hash.update(line);
+  return `sha256:${hash.digest("hex")}`;
 }
 
 /** Whether a path stays below where it is joined to. */

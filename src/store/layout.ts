@@ -7,12 +7,15 @@ import { join } from "node:path";
  *   store/blobs/<sha256>                 files by their content; everything below copies/ is a hard link to one
  *   store/copies/<sha256 of archive>/    an unpacked checkpoint: the archive's entries, and copy.json (copy.ts)
  *   store/tmp/                           half-made copies
+ *   store/incoming/<sha256 of archive>/  files of a copy that come from another node, by their content's sha256, whole
+ *                                        or in part: what came stays for the next try
  *   store/clean                          there while no agent runs, if the last one ended as it should
  *   plans/<pod UID>/<container>.json     what to restore (plan.ts): the agent's
  *   runs/<pod UID>/<container>/          which run is the newest, and how it came about (runs.ts): the handler's
  *   runs/<pod UID>/<container>/notes/    what the handler has done, a file each (notes.ts), until the agent told it
  *   ids/<container ID>                   symbolic link to `<pod UID>/<container>`, as long as the container exists
  *   work/<container ID>/                 of a restore: CRIU's working directory with restore.log
+ *   dumps/<container ID>/                a direct dump that is under way (src/engine/kcr-dump.c)
  *   selftest/                            of the agent's self-test
  *   disabled                             there while the handler is being taken away: it restores nothing any more,
  *                                        and the node is not to be called ready
@@ -55,6 +58,9 @@ export class Layout {
   get tmp(): string {
     return join(this.root, "store", "tmp");
   }
+  get allIncoming(): string {
+    return join(this.root, "store", "incoming");
+  }
   get clean(): string {
     return join(this.root, "store", "clean");
   }
@@ -70,6 +76,10 @@ export class Layout {
   get disabled(): string {
     return join(this.root, "disabled");
   }
+  /** Where dumps are prepared (engine runc). */
+  get dumps(): string {
+    return join(this.root, "dumps");
+  }
   get selftest(): string {
     return join(this.root, "selftest");
   }
@@ -78,6 +88,9 @@ export class Layout {
   }
   copy(sha256: string): string {
     return join(this.copies, checked(isSha256(sha256), sha256));
+  }
+  incoming(sha256: string): string {
+    return join(this.allIncoming, checked(isSha256(sha256), sha256));
   }
   plan({ podUID, container }: ContainerKey): string {
     return join(

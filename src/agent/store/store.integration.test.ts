@@ -31,6 +31,7 @@ import { createAgent } from "../agent.ts";
 import { Archives } from "../archives.ts";
 import type { Context } from "../context.ts";
 import { Locks } from "../locks.ts";
+import { fixedToken } from "../token/token.ts";
 import { ensureCopy } from "./obtain.ts";
 import { Pins } from "./pins.ts";
 import { LocalStore } from "./store.ts";
@@ -85,7 +86,7 @@ describe.skipIf(kubeconfig === undefined)("the agent's copies", () => {
       node,
       client,
       settings: settingsWith(more),
-      kubelet: { host: "127.0.0.1", port: 1, caFile: "/none", tokenFile: "/none" },
+      kubelet: { host: "127.0.0.1", port: 1, caFile: "/none", token: fixedToken("none") },
       log: silent,
       now: () => new Date(),
     });

@@ -51,7 +51,7 @@ const withEntries = (...more: EntrySpec[]) => tarOf({ more });
 const everything = async () => (await readdir(root, { recursive: true })).sort();
 /** Nothing of a copy, made or half-made. */
 const expectEmpty = async () =>
-  expect(await everything()).toEqual(["store", "store/blobs", "store/copies", "store/tmp"]);
+  expect(await everything()).toEqual(["store", "store/blobs", "store/copies", "store/incoming", "store/tmp"]);
 
 describe("a copy of an archive", () => {
   test.each([101, 512, 70_000])(

@@ -24,7 +24,7 @@ import {
   syncDirectory,
   writeNew,
 } from "./disk.ts";
-import { type ArchiveStream, type Unpacked, unpack } from "./unpack.ts";
+import { type ArchiveStream, assertFiles, describe, type Unpacked, unpack } from "./unpack.ts";
 
 /** One copy, as its directory shows it. */
 export interface Copy {
@@ -35,6 +35,15 @@ export interface Copy {
   corrupt: boolean;
   /** When it was made. */
   made: Date;
+}
+
+/** Files that come from elsewhere. */
+export interface IncomingFiles {
+  /** Where from, for messages. */
+  name: string;
+  /** sha256 of the archive that they are of. */
+  archive: string;
+  files: readonly CopyFile[];
 }
 
 /** Key of the lock under which content is shared and dropped. */
@@ -60,8 +69,8 @@ export class LocalStore {
 
   /** Makes the directories and clears away what a process that was killed left half-made. */
   async start(): Promise<void> {
-    const { blobs, copies, tmp } = this.layout;
-    for (const path of [blobs, copies, tmp]) {
+    const { blobs, copies, tmp, allIncoming } = this.layout;
+    for (const path of [blobs, copies, tmp, allIncoming]) {
       await this.#disk.mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
     }
     for (const name of await this.#disk.readdir(tmp)) {
@@ -110,20 +119,89 @@ export class LocalStore {
     try {
       unpacked = await unpack(this.#disk, archive, directory, signal);
       accept(unpacked.identity);
-      const { index } = unpacked;
-      using _lock = await this.#locks.take(CONTENT);
-      for (const file of index.files) await this.#settle(directory, file, signal);
-      await writeNew(this.#disk, join(directory, COPY_INDEX), [Buffer.from(JSON.stringify(index))]);
-      await syncDirectory(this.#disk, join(directory, CHECKPOINT_DIRECTORY));
-      await syncDirectory(this.#disk, directory);
-      await syncDirectory(this.#disk, this.layout.blobs);
-      await this.#publish(directory, index.archive);
-      return index;
+      return await this.#complete(directory, unpacked.index, signal);
     } catch (error) {
       // What cannot be removed now goes at the next start.
       await this.#abandon(directory, unpacked?.index.files ?? []).catch(() => {});
       throw diskError(error, root, archive.size);
     }
+  }
+
+  /**
+   * Makes a copy of files that come one by one, from another node: each content once, and none that is here already.
+   * `fetch` has the file at the path it is given hold that content and be on disk; what it leaves there when it fails
+   * is there again at the next try, whoever makes it.
+   *
+   * Assumptions: whoever calls knows that these are the files of that archive. What the copy's index says besides is
+   * read from the files, as {@link add} does.
+   * Errors: those of `add`, and of `fetch`.
+   */
+  async addFiles(
+    { name, archive, files }: IncomingFiles,
+    fetch: (file: CopyFile, path: string, signal: AbortSignal) => Promise<void>,
+    signal: AbortSignal,
+    accept: (identity: Identity) => void = () => {},
+  ): Promise<CopyIndex> {
+    assertFiles(name, files);
+    using _lock = await this.#locks.take(archive);
+    const incoming = this.layout.incoming(archive);
+    const contents = new Map(files.map((file) => [file.sha256, file]));
+    const bytes = contents.values().reduce((sum, { size }) => sum + size, 0);
+    const directory = join(this.layout.tmp, randomUUID());
+    try {
+      await this.#disk.mkdir(incoming, { recursive: true, mode: DIRECTORY_MODE });
+      await this.#assertRoom(bytes - (await this.#bytesIn(incoming)));
+      for (const [sha256, file] of contents) {
+        const path = join(incoming, sha256);
+        if (!(await this.#share(file, path, signal))) await fetch(file, path, signal);
+      }
+      await this.#disk.mkdir(join(directory, CHECKPOINT_DIRECTORY), {
+        recursive: true,
+        mode: DIRECTORY_MODE,
+      });
+      for (const { path, sha256 } of files) {
+        await this.#disk.link(join(incoming, sha256), join(directory, path));
+      }
+      const { index, identity } = await describe(this.#disk, name, archive, directory, files);
+      accept(identity);
+      await this.#complete(directory, index, signal);
+      await this.dropIncoming(archive);
+      return index;
+    } catch (error) {
+      // What cannot be removed now goes at the next start.
+      await this.#abandon(directory, files).catch(() => {});
+      const told = diskError(error, this.layout.root, bytes);
+      // Another try would not have another end, or needs the room.
+      if (told instanceof KcrError) await this.dropIncoming(archive).catch(() => {});
+      throw told;
+    }
+  }
+
+  /** The copies of which files have come and that were not finished, and when anything last came of each. */
+  async incoming(): Promise<{ archive: string; touched: Date }[]> {
+    const names = (await this.#disk.readdir(this.layout.allIncoming).catch(missing)) ?? [];
+    const found = await Promise.all(
+      names.filter(isSha256).map(async (archive) => {
+        const directory = this.layout.incoming(archive);
+        const files = (await this.#disk.readdir(directory).catch(missing)) ?? [];
+        const stats = await Promise.all(
+          ["", ...files].map((file) => this.#disk.lstat(join(directory, file)).catch(missing)),
+        );
+        return { archive, touched: new Date(Math.max(...stats.map((file) => file?.mtimeMs ?? 0))) };
+      }),
+    );
+    return found;
+  }
+
+  /** Removes what has come of a copy. */
+  async dropIncoming(archive: string): Promise<void> {
+    using _lock = await this.#locks.take(CONTENT);
+    const incoming = this.layout.incoming(archive);
+    const names = (await this.#disk.readdir(incoming).catch(missing)) ?? [];
+    await this.#discard(
+      incoming,
+      names.filter(isSha256).map((sha256) => ({ sha256 })),
+    );
   }
 
   /**
@@ -197,10 +275,43 @@ export class LocalStore {
     );
   }
 
+  async #bytesIn(directory: string): Promise<number> {
+    let bytes = 0;
+    for (const name of await this.#disk.readdir(directory)) {
+      bytes += (await this.#disk.lstat(join(directory, name)).catch(missing))?.size ?? 0;
+    }
+    return bytes;
+  }
+
   async #readIndex(digest: string): Promise<CopyIndex | undefined> {
     const path = join(this.layout.copy(digest), COPY_INDEX);
     const index = parseCopyIndex((await this.#disk.readFile(path, "utf8").catch(missing)) ?? "");
     return index?.archive === digest ? index : undefined;
+  }
+
+  /** Verified files become a copy: their directory must not be used from then on. */
+  async #complete(directory: string, index: CopyIndex, signal: AbortSignal): Promise<CopyIndex> {
+    using _lock = await this.#locks.take(CONTENT);
+    for (const file of index.files) await this.#settle(directory, file, signal);
+    await writeNew(this.#disk, join(directory, COPY_INDEX), [Buffer.from(JSON.stringify(index))]);
+    await syncDirectory(this.#disk, join(directory, CHECKPOINT_DIRECTORY));
+    await syncDirectory(this.#disk, directory);
+    await syncDirectory(this.#disk, this.layout.blobs);
+    await this.#publish(directory, index.archive);
+    return index;
+  }
+
+  /** Has `path` be the content of a file that a copy here has, if that is sound. */
+  async #share(file: CopyFile, path: string, signal: AbortSignal): Promise<boolean> {
+    using _lock = await this.#locks.take(CONTENT);
+    // Shared content of an earlier try: never to be written to.
+    const old = await this.#disk.lstat(path).catch(missing);
+    if (old !== undefined && old.nlink > 1) await this.#disk.unlink(path);
+    const blob = this.layout.blob(file.sha256);
+    if ((await this.#problemOf(blob, file, signal)) !== undefined) return false;
+    if (old?.nlink === 1) await this.#disk.unlink(path);
+    await this.#disk.link(blob, path);
+    return true;
   }
 
   /**
@@ -212,6 +323,8 @@ export class LocalStore {
     const blob = this.layout.blob(file.sha256);
     const shared = await this.#disk.lstat(blob).catch(missing);
     if (shared !== undefined && (await this.#problemOf(blob, file, signal)) === undefined) {
+      // Of two names of one file neither can take the other's place.
+      if ((await this.#disk.lstat(path)).ino === shared.ino) return;
       const twin = join(this.layout.tmp, randomUUID());
       await this.#disk.link(blob, twin);
       await this.#disk.rename(twin, path);
@@ -246,7 +359,7 @@ export class LocalStore {
   }
 
   /** Removes a directory, and the content that nothing else holds then. */
-  async #discard(directory: string, files: readonly CopyFile[]): Promise<void> {
+  async #discard(directory: string, files: readonly Pick<CopyFile, "sha256">[]): Promise<void> {
     await this.#disk.rm(directory, { recursive: true, force: true });
     for (const { sha256 } of files) await this.#dropUnused(this.layout.blob(sha256));
   }

@@ -92,8 +92,13 @@ export async function unpack(
   directory: string,
   signal: AbortSignal,
 ): Promise<Unpacked> {
+  return await invalidWhere(() => unpackInto(disk, archive, directory, signal));
+}
+
+/** What an archive is found to be wrong with, as people are told it. */
+async function invalidWhere<T>(work: () => Promise<T>): Promise<T> {
   try {
-    return await unpackInto(disk, archive, directory, signal);
+    return await work();
   } catch (error) {
     if (!(error instanceof ArchiveError)) throw error;
     throw new KcrError("ArchiveInvalid", error.message, { cause: error });
@@ -120,11 +125,35 @@ async function unpackInto(
   if (digest !== undefined && digest !== sha256) {
     throw new KcrError("ArchiveInvalid", `${name} is damaged: its sha256 is ${sha256}, not ${digest}`);
   }
-  return await describe(disk, name, sha256, directory, files);
+  return await readMetadata(disk, name, sha256, directory, files);
 }
 
+/** Most files that a copy has. */
+const FILES = 100_000;
+
+/** Errors: KcrError ArchiveInvalid for files that no archive is unpacked into. */
+export function assertFiles(name: string, files: readonly CopyFile[]): void {
+  const invalid = (what: string): KcrError => new KcrError("ArchiveInvalid", `${name}: ${what}`);
+  if (files.length > FILES) throw invalid(`${files.length} files, more than ${FILES}`);
+  const paths = new Set<string>();
+  for (const { path } of files) {
+    if (!isKept(path)) throw invalid(`${JSON.stringify(path)} is no file of a checkpoint`);
+    if (paths.has(path)) throw invalid(`${JSON.stringify(path)} is there twice`);
+    paths.add(path);
+  }
+}
+
+/** What the files of a copy in `directory` say of themselves. Errors: as those of {@link unpack}. */
+export const describe = (
+  disk: Disk,
+  name: string,
+  archive: string,
+  directory: string,
+  files: readonly CopyFile[],
+): Promise<Unpacked> => invalidWhere(() => readMetadata(disk, name, archive, directory, [...files]));
+
 /** Reads what the unpacked files say of themselves, and sees that nothing is missing without which none restores. */
-async function describe(
+async function readMetadata(
   disk: Disk,
   name: string,
   archive: string,

@@ -1,0 +1,249 @@
+import type { open } from "node:fs/promises";
+import * as fs from "node:fs/promises";
+import type { IncomingMessage } from "node:http";
+import { Agent, request } from "node:https";
+import { type CopyIndex, parseCopyIndex } from "../store/copy.ts";
+import { TransferError, type TransferErrorCode } from "./errors.ts";
+import { checkNode, type Identity, TLS_OPTIONS } from "./identity.ts";
+import { Part, type Wanted } from "./part.ts";
+import { type Asked, INDEX_BYTES, pathOf, RETRY_AFTER_SECONDS } from "./protocol.ts";
+import { realClock, type Throttle } from "./throttle.ts";
+
+/** All times in milliseconds. */
+export interface Limits {
+  /** Tries in a row that bring nothing. */
+  attempts: number;
+  /** Tries in a row that are answered with "busy". */
+  busyAttempts: number;
+  /** How often one file may arrive whole and wrong. */
+  damagedFiles: number;
+  /** The first pause between two tries; it doubles each time. */
+  retryDelayMs: number;
+  maxRetryDelayMs: number;
+  /** How long a peer that is busy is left alone. */
+  busyDelayMs: number;
+  /** Longest time without a byte moving. There is no limit on the whole. */
+  idleTimeoutMs: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  attempts: 5,
+  busyAttempts: 60,
+  damagedFiles: 2,
+  retryDelayMs: 200,
+  maxRetryDelayMs: 5_000,
+  busyDelayMs: RETRY_AFTER_SECONDS * 1000,
+  idleTimeoutMs: 30_000,
+};
+
+export interface PeerOptions {
+  /** Whose certificate is expected. */
+  node: string;
+  host: string;
+  port: number;
+  /** What is shown; asked for with every connection, for it changes. */
+  identity(): Identity;
+  throttle: Throttle;
+  limits?: Partial<Limits>;
+  disk?: { open: typeof open };
+  /** Bytes of files that have come. */
+  onReceived?(bytes: number): void;
+}
+
+/**
+ * Another node that hands out copies: one connection, used for one file after another. `close()` it at the end.
+ *
+ * Guarantees: a connection that breaks is made anew, and a file gone on with where it stopped, for as long as every
+ * few tries bring at least a byte.
+ * Errors: TransferError from every method, the signal's reason when aborted.
+ */
+export class Peer implements Disposable {
+  readonly #options: PeerOptions;
+  readonly #limits: Limits;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+
+  constructor(options: PeerOptions) {
+    this.#options = options;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+  }
+
+  /** A copy's index as the peer has it: whether it is the right one is for the caller to find out. */
+  async index(copy: string, signal: AbortSignal): Promise<CopyIndex> {
+    const tries = new Tries(this.#limits, signal);
+    for (;;) {
+      try {
+        const index = parseCopyIndex((await this.#text({ copy }, signal)).toString());
+        if (index?.archive === copy) return index;
+        throw new TransferError("protocol", `${this.#name}: what it sends is no index of copy ${copy}`);
+      } catch (error) {
+        await tries.pause(error);
+      }
+    }
+  }
+
+  /**
+   * Has the file of that content at `path`, going on from what is there.
+   *
+   * Guarantees: on return the content is the wanted one, and on disk. Otherwise what came stays for another try, if
+   * it is not known to be wrong.
+   * Errors: those of the file system too.
+   */
+  async fetch(copy: string, wanted: Wanted, path: string, signal: AbortSignal): Promise<void> {
+    const { disk = fs } = this.#options;
+    const asked: Asked = { copy, file: wanted.sha256 };
+    await using part = await Part.open(disk, path, wanted, signal);
+    const tries = new Tries(this.#limits, signal);
+    // Of what was there from before nobody knows where it came from.
+    let damaged = part.have > 0 ? -1 : 0;
+    for (;;) {
+      const before = part.have;
+      try {
+        if (part.have < wanted.size) await part.append(this.#content(asked, part.have, wanted.size, signal));
+      } catch (error) {
+        if (part.have > before) tries.reset();
+        await tries.pause(error);
+        continue;
+      }
+      if (await part.seal()) return;
+      damaged += 1;
+      if (damaged >= this.#limits.damagedFiles) {
+        throw new TransferError("damaged", `${this.#name}: its file ${wanted.sha256} has another content`);
+      }
+    }
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  get #name(): string {
+    const { node, host, port } = this.#options;
+    return `node ${node} (${host}:${port})`;
+  }
+
+  async *#content(asked: Asked, from: number, size: number, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const { throttle, onReceived } = this.#options;
+    const response = await this.#get(asked, signal, from > 0 ? { range: `bytes=${from}-` } : {});
+    const { statusCode, headers } = response;
+    const isPart = from > 0;
+    const isRight =
+      statusCode === (isPart ? 206 : 200) &&
+      headers["content-length"] === `${size - from}` &&
+      headers["content-range"] === (isPart ? `bytes ${from}-${size - 1}/${size}` : undefined);
+    if (!isRight) {
+      response.destroy();
+      throw new TransferError("protocol", `${this.#name}: not the file that was asked for`);
+    }
+    for await (const chunk of this.#reading(response)) {
+      onReceived?.(chunk.length);
+      await throttle.take(chunk.length, signal);
+      yield chunk;
+    }
+  }
+
+  async #text(asked: Asked, signal: AbortSignal): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let left = INDEX_BYTES;
+    for await (const chunk of this.#reading(await this.#get(asked, signal))) {
+      left -= chunk.length;
+      if (left < 0)
+        throw new TransferError("protocol", `${this.#name}: an index of over ${INDEX_BYTES} bytes`);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  }
+
+  async *#reading(response: IncomingMessage): AsyncGenerator<Buffer> {
+    const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    try {
+      for (;;) {
+        const next = await chunks.next().catch((cause: unknown) => {
+          throw this.#unreachable(cause);
+        });
+        if (next.done) return;
+        yield next.value;
+      }
+    } finally {
+      response.destroy();
+    }
+  }
+
+  /** An answer that is success. */
+  #get(asked: Asked, signal: AbortSignal, headers: Record<string, string> = {}): Promise<IncomingMessage> {
+    const { node, host, port, identity } = this.#options;
+    const { idleTimeoutMs } = this.#limits;
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const sent = request({
+      ...TLS_OPTIONS,
+      ...identity(),
+      agent: this.#agent,
+      host,
+      port,
+      // The peer is known by its node's name, not by an address.
+      servername: "",
+      checkServerIdentity: checkNode(node),
+      path: pathOf(asked),
+      headers,
+      signal,
+      timeout: idleTimeoutMs,
+    });
+    sent.once("timeout", () => sent.destroy(new Error(`no byte moved for ${idleTimeoutMs} ms`)));
+    sent.on("error", (cause) => reject(this.#unreachable(cause)));
+    sent.once("response", (response) => {
+      const { statusCode = 0 } = response;
+      if (statusCode === 200 || statusCode === 206) return resolve(response);
+      response.on("error", () => {}).resume();
+      const code = CODES[statusCode] ?? "protocol";
+      reject(new TransferError(code, `${this.#name} answers ${statusCode} for copy ${asked.copy}`));
+    });
+    sent.end();
+    return promise;
+  }
+
+  #unreachable(cause: unknown): TransferError {
+    const { message } = cause as Error;
+    return new TransferError("unreachable", `${this.#name}: ${message}`, { cause });
+  }
+}
+
+const CODES: Record<number, TransferErrorCode> = { 403: "refused", 404: "missing", 503: "busy" };
+
+/** Counts tries that brought nothing, and makes the pauses between them longer and longer. */
+class Tries {
+  readonly #limits: Limits;
+  readonly #signal: AbortSignal;
+  #failures = 0;
+  #busy = 0;
+
+  constructor(limits: Limits, signal: AbortSignal) {
+    this.#limits = limits;
+    this.#signal = signal;
+  }
+
+  reset(): void {
+    this.#failures = 0;
+    this.#busy = 0;
+  }
+
+  /** Pauses before the next try. Errors: `error` itself when there is none, the signal's reason when aborted. */
+  async pause(error: unknown): Promise<void> {
+    this.#signal.throwIfAborted();
+    const code = error instanceof TransferError ? error.code : undefined;
+    const { attempts, busyAttempts, busyDelayMs, retryDelayMs, maxRetryDelayMs } = this.#limits;
+    if (code === "busy") {
+      this.#busy += 1;
+      if (this.#busy >= busyAttempts) throw error;
+      return await realClock.sleep(busyDelayMs, this.#signal);
+    }
+    if (code !== "unreachable") throw error;
+    this.#failures += 1;
+    if (this.#failures >= attempts) throw error;
+    const milliseconds = Math.min(retryDelayMs * 2 ** (this.#failures - 1), maxRetryDelayMs);
+    // Between half and all of it, so that many do not come back at one instant.
+    await realClock.sleep(milliseconds * (0.5 + Math.random() / 2), this.#signal);
+  }
+}

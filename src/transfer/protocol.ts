@@ -1,0 +1,40 @@
+import { isSha256 } from "../store/layout.ts";
+
+/**
+ * How one node hands another the files of a copy: HTTP/1.1 over TLS 1.3, where each side shows a certificate of the
+ * same authority that names its node (identity.ts).
+ *
+ *   GET /v1/copies/<sha256 of the archive>            the copy's index (src/store/copy.ts)
+ *   GET /v1/copies/<sha256 of the archive>/<sha256>   the file of that content; with `Range: bytes=N-` from there on
+ *
+ * Answers: 200, or 206 to a range; 400 for anything else that is asked; 403 where the asking node has no reason to
+ * have the copy; 404 where there is no such copy or file, or it is known to be damaged; 503 with Retry-After while as
+ * much is sent as may be, or while nobody can say who may have it.
+ */
+export interface Asked {
+  copy: string;
+  /** sha256 of one file; absent: the index. */
+  file?: string;
+}
+
+const PATH = /^\/v1\/copies\/([0-9a-f]{64})(?:\/([0-9a-f]{64}))?$/;
+
+export const pathOf = ({ copy, file }: Asked): string =>
+  file === undefined ? `/v1/copies/${copy}` : `/v1/copies/${copy}/${file}`;
+
+export function parsePath(path: string): Asked | undefined {
+  const [, copy, file] = PATH.exec(path) ?? [];
+  if (!isSha256(copy)) return undefined;
+  return file === undefined ? { copy } : { copy, file };
+}
+
+/** The first byte of a range that goes on to the end, the only kind there is; undefined for any other. */
+export function parseRange(header: string): number | undefined {
+  const from = Number(/^bytes=([0-9]{1,15})-$/.exec(header)?.[1]);
+  return Number.isSafeInteger(from) ? from : undefined;
+}
+
+/** Largest index that is read, in bytes. */
+export const INDEX_BYTES = 16 * 1024 * 1024;
+/** How long a peer that can take no more is left alone, in seconds. */
+export const RETRY_AFTER_SECONDS = 1;
