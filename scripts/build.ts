@@ -28,8 +28,15 @@ export async function bundle(outdir: string, signal?: AbortSignal): Promise<void
     ...["runtime/kcr-runtime", "installer/enter-host", "installer/pause"].map((path) =>
       compileStatic(join(root, `src/${path}.c`), join(outdir, path.replace("installer/", "")), signal),
     ),
+    compileDump(join(outdir, "kcr-dump"), signal),
   ]);
 }
+
+/** The program that dumps a container where it runs. */
+export const compileDump = (target: string, signal?: AbortSignal): Promise<void> => {
+  const [source, ...more] = ["kcr-dump.c", "tar.c", "tar.h"].map((file) => join(root, "src/engine", file));
+  return compileStatic(source!, target, signal, more);
+};
 
 const main = (program: string): string => `src/${program}/main.ts`;
 

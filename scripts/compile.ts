@@ -7,18 +7,21 @@ import { CommandError, run } from "../cluster/run.ts";
 const flags = ["-static", "-O2", "-Wall", "-Wextra", "-Werror"];
 
 /**
- * Compiles one C file into a program that needs no library of the machine it runs on, or takes it from the cache,
+ * Compiles a C file, with others and headers if it needs `more`, into a program that needs no library of the machine it runs on, or takes it from the cache,
  * where it lies under the hash of what it is made of.
  *
  * Errors: one that says so where there is no gcc; `CommandError` with the compiler's words.
  */
-export async function compileStatic(source: string, target: string, signal?: AbortSignal): Promise<void> {
+export async function compileStatic(
+  source: string,
+  target: string,
+  signal?: AbortSignal,
+  more: readonly string[] = [],
+): Promise<void> {
   const compiler = await version(signal);
-  const key = createHash("sha256")
-    .update(JSON.stringify([compiler, flags]))
-    .update(await readFile(source))
-    .digest("hex")
-    .slice(0, 16);
+  const hash = createHash("sha256").update(JSON.stringify([compiler, flags]));
+  for (const file of [source, ...more]) hash.update(await readFile(file));
+  const key = hash.digest("hex").slice(0, 16);
   const cached = cacheDir("bin", `${basename(source, ".c")}-${key}`);
   await mkdir(dirname(cached), { recursive: true });
   await mkdir(dirname(target), { recursive: true });
@@ -26,7 +29,9 @@ export async function compileStatic(source: string, target: string, signal?: Abo
     await copyFile(cached, target);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    await run(["gcc", ...flags, "-o", target, source], { signal });
+    await run(["gcc", ...flags, "-o", target, source, ...more.filter((file) => file.endsWith(".c"))], {
+      signal,
+    });
     const aside = `${cached}.${process.pid}`;
     await copyFile(target, aside);
     await rename(aside, cached);

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { checkpoints, requests, restores, schedules } from "../api/kinds.ts";
+import { HOST_ROOT } from "../engine/dump.ts";
 import { Cache } from "../kube/cache.ts";
 import { EventRecorder } from "../kube/events.ts";
 import { nodes, pods } from "../kube/resources.ts";
@@ -8,6 +9,8 @@ import { Layout } from "../store/layout.ts";
 import { Archives } from "./archives.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context, type Self } from "./context.ts";
 import { dumpController } from "./dump/controller.ts";
+import { kubeletEngine } from "./dump/engine.ts";
+import { DUMP_PROGRAM, RuncEngine } from "./dump/engine-runc.ts";
 import { imageController } from "./image/controller.ts";
 import { Locks } from "./locks.ts";
 import { notesController } from "./notes/controller.ts";
@@ -23,7 +26,7 @@ import { LocalStore } from "./store/store.ts";
 
 export type AgentOptions = Omit<
   Context,
-  "archives" | "layout" | "store" | "pins" | "locks" | "recorder" | "caches"
+  "archives" | "engine" | "layout" | "store" | "pins" | "locks" | "recorder" | "caches"
 > & {
   /** Where it runs; without it the node's runtime handler is not tested. */
   self?: Self;
@@ -88,7 +91,18 @@ export function createAgent(options: AgentOptions): Agent {
       await store.start();
       const pins = new Pins(layout, options.now);
       const locks = new Locks();
-      const context: Context = { ...given, archives, layout, store, pins, locks, recorder, caches };
+      const runc =
+        settings.engine === "runc"
+          ? new RuncEngine({
+              tools: { program: DUMP_PROGRAM, directory: layout.dumps, host: HOST_ROOT },
+              archives,
+              maxPauseSeconds: settings.runc.maxPauseSeconds,
+              now: options.now,
+              log,
+            })
+          : undefined;
+      const engine = runc ?? kubeletEngine(given.kubelet);
+      const context: Context = { ...given, engine, archives, layout, store, pins, locks, recorder, caches };
       using running = follow(signal);
       const plans = planController(context);
       const controllers = [
@@ -106,7 +120,8 @@ export function createAgent(options: AgentOptions): Agent {
         ...(self !== undefined && settings.selftest.enabled ? [selftestController(context, self)] : []),
       ];
       const keeper = { run: (signal: AbortSignal) => keepStore(context, signal) };
-      const parts = [...all, ...controllers, keeper].map((part) => part.run(running.signal));
+      const left = { run: async (signal: AbortSignal) => await runc?.recover(signal) };
+      const parts = [...all, ...controllers, keeper, left].map((part) => part.run(running.signal));
       try {
         await Promise.all(parts);
         await store.markCleanStop();

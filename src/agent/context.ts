@@ -11,6 +11,7 @@ import type { Metrics } from "../kube/metrics.ts";
 import type { Node, Pod } from "../kube/resources.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Archives } from "./archives.ts";
+import type { DumpEngine } from "./dump/engine.ts";
 import type { KubeletOptions } from "./kubelet.ts";
 import type { Locks } from "./locks.ts";
 import type { Pins } from "./store/pins.ts";
@@ -23,6 +24,8 @@ export interface Context {
   client: Client;
   settings: Settings;
   kubelet: KubeletOptions;
+  /** What dumps the node's containers. */
+  engine: DumpEngine;
   archives: Archives;
   /** kcr's directory on the node. */
   layout: Layout;

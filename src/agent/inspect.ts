@@ -19,6 +19,10 @@ export interface Captured {
   architecture: string | undefined;
   /** How long CRIU kept the container frozen. */
   frozenMicroseconds: number | undefined;
+  /** How it was dumped, and how long the container did not run, where that is known. */
+  dumpedBy: "kubelet" | "runc";
+  pausedMicroseconds: number | undefined;
+  copiedBytes: number | undefined;
   /** What CRIU's log says of a dump that did not finish; undefined when it did, or when there is no log. */
   dumpError: string | undefined;
   /** The image that the dumped container had been restored from, where its engine notes that. */
@@ -52,6 +56,9 @@ export async function inspect(archives: Archives, name: string): Promise<Capture
     engine: archive.engine,
     architecture: archive.architecture,
     frozenMicroseconds: archive.stats?.frozenUs,
+    dumpedBy: archive.direct === undefined ? "kubelet" : "runc",
+    pausedMicroseconds: archive.direct?.pausedMicroseconds,
+    copiedBytes: archive.direct?.copiedBytes,
     // A dump that finished may well have met errors that do not matter, such as a limit it could not raise.
     dumpError:
       archive.log === undefined || archive.log.finished

@@ -60,9 +60,20 @@ export const checkpointStatus = z.object({
   failedReason: z.string().max(32768).optional(),
   lineage: lineage.optional(),
   digest: z.string().max(128).optional().describe("sha256 of the archive."),
+  contentDigest: z
+    .string()
+    .max(128)
+    .optional()
+    .describe("Digest of the files that the archive is unpacked into: what a copy from another node must have."),
   imageDigest: z.string().max(128).optional().describe("Digest of the image's manifest."),
   sizeBytes: z.int().min(0).optional(),
   frozenMicroseconds: z.int().min(0).optional().describe("How long CRIU kept the container frozen."),
+  pausedMicroseconds: z.int().min(0).optional().describe("How long the container did not run (engine runc)."),
+  copiedBytes: z
+    .int()
+    .min(0)
+    .optional()
+    .describe("Bytes of its files that were copied meanwhile (engine runc)."),
   engine: z.enum(["kubelet", "runc"]).optional(),
   handler: handler.optional(),
   versions: z

@@ -63,7 +63,13 @@ export const ERRORS = {
   },
   KubeletForbidden: {
     means: "The kubelet refused the agent.",
-    remedy: "The agent's account needs create on nodes/checkpoint, and the kubelet webhook authorization.",
+    remedy:
+      "The node's account (ClusterRole kcr:node:<node>) needs create on nodes/checkpoint, and the kubelet webhook authorization.",
+  },
+  NodeTokenMissing: {
+    means: "The agent gets no token of its node's account, which the kubelet wants to see.",
+    remedy:
+      "A running operator makes the account, of the node's name, in namespace kcr-nodes; the agent's own token must name its node (Kubernetes 1.31 or newer).",
   },
   KubeletUnreachable: {
     means: "The kubelet does not answer on its port.",
@@ -76,6 +82,30 @@ export const ERRORS = {
   CheckpointFailed: {
     means: "The runtime could not dump the container.",
     remedy: "The message carries what the runtime said; the end of CRIU's dump.log names the cause.",
+  },
+  EngineUnavailable: {
+    means: "Engine runc was chosen, and the agent cannot dump containers by itself on this node.",
+    remedy:
+      "Install the privileged agent (config/agent-runc) on nodes with containerd, runc and overlayfs, or choose engine kubelet.",
+  },
+  ForeignProcess: {
+    means:
+      "A process that the container did not start stayed in it: an exec probe, or somebody's kubectl exec.",
+    remedy: "End it, or give the probe a shorter timeout, and make a new request.",
+  },
+  PauseTooLong: {
+    means: "The dump would have kept the container from running for longer than is allowed.",
+    remedy:
+      "Raise runc.maxPauseSeconds if the container may stand still that long; see the node's disk first.",
+  },
+  PauseStuck: {
+    means: "After a dump the container could not be let run on.",
+    remedy:
+      "Look at the container's control group (cgroup.freeze, freezer.state) on the node, or delete the pod.",
+  },
+  FilesUnsuitable: {
+    means: "What the container has written to its root file system cannot be saved.",
+    remedy: "The message names the file and why; engine kubelet may save it.",
   },
   ArchiveInvalid: {
     means: "The checkpoint archive is damaged, cut short, or not of the container that was asked for.",

@@ -61,6 +61,17 @@ const shape = z.strictObject({
       checkpointDirectory: z.string().default("/var/lib/kubelet/checkpoints"),
     })
     .prefault({}),
+  /**
+   * What dumps containers. `kubelet`: its checkpoint API. `runc`: the agent itself, beside the node's containerd, which
+   * pauses the container for less than half as long; the agent must be privileged then (config/agent-runc).
+   */
+  engine: z.enum(["kubelet", "runc"]).default("kubelet"),
+  runc: z
+    .strictObject({
+      /** A dump by engine runc that would keep the container from running for longer is given up. */
+      maxPauseSeconds: z.int().min(1).max(3600).default(120),
+    })
+    .prefault({}),
   limits: z
     .strictObject({
       /** Dumps at once on one node. */

@@ -2,6 +2,7 @@ import { FileBytes } from "./bytes.ts";
 import { readArchitecture } from "./criu/core.ts";
 import { type ImageKind, openImage } from "./criu/image.ts";
 import { type DumpStats, readDumpStats } from "./criu/stats.ts";
+import { type DirectDump, readDirectDump } from "./direct.ts";
 import { type DumpLog, readDumpLog } from "./dump-log.ts";
 import { ArchiveError } from "./errors.ts";
 import {
@@ -31,6 +32,8 @@ export interface CheckpointArchive {
   readonly restoredFrom: string | undefined;
   /** Undefined when the archive holds none. */
   readonly stats: DumpStats | undefined;
+  /** Of a dump made by kcr itself beside the engine; undefined for one that the engine made. */
+  readonly direct: DirectDump | undefined;
   /** CRIU's log of the dump. Undefined when the archive holds none: containerd and Podman may leave it out. */
   readonly log: DumpLog | undefined;
   /** Of the dumped processes (GOARCH); undefined when CRIU's images do not say. */
@@ -80,6 +83,7 @@ export async function openCheckpoint(
       spec,
       restoredFrom: restoredFromOf(status),
       stats,
+      direct: await readDirectDump(tar),
       log: dumpLog && (await readDumpLog(dumpLog)),
       architecture,
       problems,

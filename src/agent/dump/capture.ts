@@ -4,7 +4,8 @@ import { backoffDelay } from "../../kube/backoff.ts";
 import { delay } from "../../kube/signals.ts";
 import type { Archives } from "../archives.ts";
 import { type Captured, inspect, isOf, unfit } from "../inspect.ts";
-import { checkpoint, KubeletError, type KubeletOptions, type Target } from "../kubelet.ts";
+import type { Target } from "../kubelet.ts";
+import { type DumpEngine, retriesOf } from "./engine.ts";
 
 const backoff = { baseMs: 500, maxMs: 5_000, jitter: 0.2 };
 /** An archive that is not whole and was not written to for so long will never be, in milliseconds. */
@@ -13,7 +14,7 @@ const QUIET_MS = 5_000;
 const LOOK_MS = 500;
 
 /**
- * Has the kubelet dump a container, and gives the archive once it is known to be whole and of that very run.
+ * Has the engine dump a container, and gives the archive once it is known to be whole and of that very run.
  * Errors that pass are met with another try until the deadline.
  *
  * Guarantees: an archive that is damaged, or of another run, is removed; so is what a failed try has written. A
@@ -21,27 +22,27 @@ const LOOK_MS = 500;
  * Errors: KcrError; the signal's reason between two tries. A dump that has begun is not stopped by the signal.
  */
 export async function capture(
-  options: { kubelet: KubeletOptions; archives: Archives; now: () => Date },
+  options: { engine: DumpEngine; archives: Archives; now: () => Date },
   target: Target,
   source: CaptureSource,
   deadline: Date,
   signal: AbortSignal,
 ): Promise<Captured> {
-  const { kubelet, archives, now } = options;
+  const { engine, archives, now } = options;
   const secondsLeft = (): number => (deadline.getTime() - now().getTime()) / 1000;
   for (let attempt = 1; ; attempt++) {
     const began = now();
     try {
-      const name = await checkpoint(kubelet, target, secondsLeft());
+      const name = await engine.dump(target, source, secondsLeft());
       return await takeIn(archives, name, target, source);
     } catch (error) {
       const waitMs = backoffDelay(backoff, attempt);
-      if (error instanceof KubeletError) {
+      const retries = retriesOf(error);
+      if (retries !== undefined) {
         const left = await settledLeftBehind(options, target, source, began, deadline, signal);
         if (left) return left;
       }
-      const worthIt =
-        error instanceof KubeletError && attempt <= error.retries && secondsLeft() * 1000 > waitMs;
+      const worthIt = retries !== undefined && attempt <= retries && secondsLeft() * 1000 > waitMs;
       if (!worthIt) throw error;
       await delay(waitMs, signal);
     }

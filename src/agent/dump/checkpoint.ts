@@ -94,7 +94,9 @@ export function createdStatus(
     specHash: source.specHash,
     sizeBytes: captured?.sizeBytes,
     frozenMicroseconds: captured?.frozenMicroseconds,
-    engine: "kubelet",
+    pausedMicroseconds: captured?.pausedMicroseconds,
+    copiedBytes: captured?.copiedBytes,
+    engine: captured?.dumpedBy,
     handler: source.handler,
     versions: { runtime: captured?.engine, kernel: release(), architecture: captured?.architecture },
   };

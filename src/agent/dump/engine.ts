@@ -1,0 +1,34 @@
+import { type ErrorCode, KcrError } from "../../api/errors.ts";
+import type { CaptureSource } from "../../api/request.ts";
+import { checkpoint, KubeletError, type KubeletOptions, type Target } from "../kubelet.ts";
+
+/** What dumps a container on this node. */
+export interface DumpEngine {
+  /**
+   * Dumps a container and gives the archive's name in the checkpoint directory. The container runs on afterwards. A
+   * dump that has begun is not stopped.
+   *
+   * Errors: KcrError; {@link retriesOf} says how often it is worth another try.
+   */
+  dump(target: Target, source: CaptureSource, secondsLeft: number): Promise<string>;
+}
+
+/** What an engine did not do, and how often it is worth asking again. */
+export class EngineError extends KcrError {
+  readonly retries: number;
+
+  constructor(code: ErrorCode, message: string, retries = 0, options?: ErrorOptions) {
+    super(code, message, options);
+    this.name = "EngineError";
+    this.retries = retries;
+  }
+}
+
+/** Undefined for an error that is no engine's. */
+export const retriesOf = (error: unknown): number | undefined =>
+  error instanceof EngineError || error instanceof KubeletError ? error.retries : undefined;
+
+/** The kubelet, and through it the node's runtime. */
+export const kubeletEngine = (kubelet: KubeletOptions): DumpEngine => ({
+  dump: (target, _source, secondsLeft) => checkpoint(kubelet, target, secondsLeft),
+});
