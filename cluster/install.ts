@@ -20,12 +20,14 @@ export interface InstallOptions {
    * each has also tried it on itself, and takes pods of its class.
    */
   handler?: "none" | "offered" | "ready";
+  /** What dumps containers: `runc` has the agent installed that may. */
+  engine?: Settings["engine"];
 }
 
 const root = join(import.meta.dirname, "..");
 
 /** The settings by which kcr uses the registry of a local cluster. */
-export function localSettings(cluster: Cluster, more: InstallOptions["settings"] = {}): object {
+export function localSettings(cluster: Cluster, more: InstallOptions["settings"] = {}) {
   return {
     ...more,
     registry: {
@@ -46,25 +48,35 @@ export function localSettings(cluster: Cluster, more: InstallOptions["settings"]
  * date.
  */
 export async function installKcr(cluster: Cluster, options: InstallOptions = {}): Promise<void> {
-  const { progress = silent, signal, settings, handler = "ready" } = options;
+  const { progress = silent, signal, handler = "ready", engine = "kubelet" } = options;
+  const settings = { ...options.settings, engine };
   const work = await mkdtemp(join(tmpdir(), "kcr-install-"));
   try {
     await ensurePackages(["gcc", "libc6-dev"], progress, signal);
     await progress.task("building kcr", () => bundle(join(work, "dist"), signal));
     const image = await buildKcrImage(join(work, "dist"), cluster.registry.push, { progress, signal });
     const [newName, digest] = image.pinned.split("@");
+    const used = localSettings(cluster, settings);
+    const { pull, prefix } = used.registry;
     const overlay = {
       apiVersion: "kustomize.config.k8s.io/v1beta1",
       kind: "Kustomization",
       resources: [relative(work, join(root, "config"))],
+      components: engine === "runc" ? [relative(work, join(root, "config/agent-runc"))] : [],
       images: [{ name: "kcr", newName, digest }],
       patches: handler !== "none" ? [] : [{ patch: stringify(withoutInstaller) }],
       configMapGenerator: [
         { name: "kcr-config", namespace: "kcr-system", behavior: "replace", files: ["config.yaml"] },
+        {
+          name: "kcr-policy",
+          namespace: "kcr-system",
+          behavior: "replace",
+          literals: [`repository=${pull}/${prefix}/`],
+        },
       ],
     };
     await writeFile(join(work, "kustomization.yaml"), stringify(overlay));
-    await writeFile(join(work, "config.yaml"), stringify(localSettings(cluster, settings)));
+    await writeFile(join(work, "config.yaml"), stringify(used));
     await progress.task("installing kcr", async () => {
       await cluster.kubectl(["apply", "-k", work, "--server-side", "--force-conflicts"], { signal });
     });

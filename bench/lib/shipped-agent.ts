@@ -56,20 +56,17 @@ export class AgentStage implements Disposable {
     await mkdir(checkpointDirectory(directory), { recursive: true });
     await bundle(directory);
     const config = join(directory, "config.yaml");
-    const token = join(directory, "token");
     const settings = {
       registry: { push, plainHttp: true },
       kubelet: { checkpointDirectory: checkpointDirectory(directory) },
     };
     await writeFile(config, stringify(settings));
-    await writeFile(token, "no kubelet is asked");
     const client = Client.fromConfig({ kubeconfig });
     await installCrds(client);
     return new AgentStage(client, directory, {
       NODE_NAME: NODE,
       HOST_IP: "127.0.0.1",
       KCR_CONFIG: config,
-      KCR_TOKEN_FILE: token,
       KCR_HEALTH_PORT: "0",
       KUBECONFIG: kubeconfig,
     });

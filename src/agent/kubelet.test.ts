@@ -17,6 +17,7 @@ let directory: string;
 /** Stands for a kubelet's answers, its errors above all; a real kubelet's dump is tried on the local cluster. */
 let server: Server;
 let kubelet: KubeletOptions;
+let tokens: string[];
 let answer: (request: IncomingMessage, response: ServerResponse) => void;
 
 beforeAll(async () => {
@@ -32,12 +33,17 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 beforeEach(async () => {
-  await writeFile(join(directory, "token"), "first\n");
+  tokens = ["first", "second"];
   kubelet = {
     host: "127.0.0.1",
     port: (server.address() as AddressInfo).port,
     caFile: join(directory, "ca.crt"),
-    tokenFile: join(directory, "token"),
+    token: {
+      get: async () => tokens[0] ?? "none",
+      forget: (token) => {
+        tokens = tokens.filter((other) => other !== token);
+      },
+    },
   };
   answer = (_, response) =>
     void response.end(JSON.stringify({ items: [`/var/lib/kubelet/checkpoints/${file}`] }));
@@ -55,7 +61,7 @@ describe("checkpoint", () => {
       response.end(JSON.stringify({ items: [`/var/lib/kubelet/checkpoints/${file}`] }));
     };
     expect(await checkpoint(kubelet, target, 29.2)).toBe(file);
-    await writeFile(join(directory, "token"), "rotated\n");
+    tokens = ["rotated"];
     await checkpoint(kubelet, target, -5);
     expect(seen).toEqual([
       "POST",
@@ -136,6 +142,21 @@ describe("checkpoint", () => {
     expect(await checkpoint(kubelet, target, 1)).toBe(file);
   });
 
+  it("shows another token once one was not believed, and the same one when it is not enough", async () => {
+    says(401, "Unauthorized");
+    await expect(checkpoint(kubelet, target, 1)).rejects.toMatchObject({
+      code: "KubeletForbidden",
+      retries: 1,
+    });
+    expect(tokens).toEqual(["second"]);
+    says(403, "Forbidden");
+    await expect(checkpoint(kubelet, target, 1)).rejects.toMatchObject({
+      code: "KubeletForbidden",
+      retries: 0,
+    });
+    expect(tokens).toEqual(["second"]);
+  });
+
   it("keeps what the runtime said", async () => {
     says(
       500,
@@ -151,7 +172,7 @@ describe("checkpoint", () => {
 
 describe("answerError", () => {
   it.each<[number, string, string, number]>([
-    [401, "Unauthorized", "KubeletForbidden", 0],
+    [401, "Unauthorized", "KubeletForbidden", 1],
     [
       403,
       "Forbidden (user=x, verb=create, resource=nodes, subresource(s)=[checkpoint])",

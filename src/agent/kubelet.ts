@@ -6,6 +6,7 @@ import { z } from "zod";
 import { labelName, objectName } from "../api/common.ts";
 import { type ErrorCode, KcrError } from "../api/errors.ts";
 import { archiveName } from "./archives.ts";
+import type { TokenSource } from "./token/token.ts";
 
 /** Which kubelet, and how it is known to be the right one. */
 export interface KubeletOptions {
@@ -15,8 +16,8 @@ export interface KubeletOptions {
   /** PEM file with the CA of the kubelet's serving certificate; read for every call, for it may be rotated. */
   caFile: string;
   insecureSkipVerify?: boolean;
-  /** File with the bearer token; read for every call. */
-  tokenFile: string;
+  /** What the kubelet is shown; asked for every call. */
+  token: TokenSource;
 }
 
 /** A container as the kubelet names it. */
@@ -64,7 +65,7 @@ export async function checkpoint(
   signal?: AbortSignal,
 ): Promise<string> {
   const path = checkpointPath(target, timeoutSeconds);
-  const token = (await readFile(kubelet.tokenFile, "utf8")).trim();
+  const token = await kubelet.token.get(signal);
   // The dump may take longer than any timeout on silence; undici's default ends a call after 300 s.
   await using agent = disposable(
     new Agent({
@@ -94,6 +95,8 @@ export async function checkpoint(
     if (signal?.aborted) throw signal.reason;
     throw connectionError(error);
   }
+  // Of an account that was made anew since, perhaps.
+  if (status === 401) kubelet.token.forget(token);
   if (status !== 200) throw answerError(status, body);
   return fileOf(body);
 }
@@ -205,7 +208,9 @@ const says = (patterns: readonly RegExp[], text: string): boolean => patterns.so
 export function answerError(status: number, body: string): KubeletError {
   const text = clean(body);
   if (status === 401 || status === 403) {
-    return new KubeletError("KubeletForbidden", `the kubelet refused the call (${status}): ${text}`);
+    // Worth showing another token, once.
+    const retries = status === 401 ? 1 : 0;
+    return new KubeletError("KubeletForbidden", `the kubelet refused the call (${status}): ${text}`, retries);
   }
   if (status === 404) {
     if (/pod does not exist/.test(text))

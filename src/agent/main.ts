@@ -9,6 +9,7 @@ import { Layout } from "../store/layout.ts";
 import { createAgent } from "./agent.ts";
 import { scrub } from "./scrub.ts";
 import { LocalStore } from "./store/store.ts";
+import { NodeToken } from "./token/token.ts";
 
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -23,8 +24,6 @@ const environment = z
     KCR_CONFIG: z.string().default("/etc/kcr/config.yaml"),
     KCR_LOG_LEVEL: z.string().default("info"),
     KCR_HEALTH_PORT: z.coerce.number().default(8081),
-    /** What the kubelet is shown. */
-    KCR_TOKEN_FILE: z.string().default(`${SERVICE_ACCOUNT}/token`),
   })
   .parse(process.env);
 
@@ -59,6 +58,7 @@ async function run(): Promise<void> {
 
   const { registry, metrics } = createMetrics();
   const client = Client.fromConfig({ userAgent: "kcr-agent", metrics });
+  const now = () => new Date();
   const agent = createAgent({
     node,
     client,
@@ -68,12 +68,12 @@ async function run(): Promise<void> {
       port: kubelet.port,
       caFile: kubelet.caFile ?? `${SERVICE_ACCOUNT}/ca.crt`,
       insecureSkipVerify: kubelet.insecureSkipVerify,
-      tokenFile: environment.KCR_TOKEN_FILE,
+      token: new NodeToken({ client, node, now }),
     },
     self: pod !== undefined && namespace !== undefined ? { pod, namespace } : undefined,
     log,
     metrics,
-    now: () => new Date(),
+    now,
   });
   const health = await serveHealth({
     port: environment.KCR_HEALTH_PORT,

@@ -1,5 +1,8 @@
 import type {
+  AuthenticationV1TokenRequest,
   EventsV1Event,
+  V1ClusterRole,
+  V1ClusterRoleBinding,
   V1ConfigMap,
   V1CustomResourceDefinition,
   V1DaemonSet,
@@ -114,6 +117,10 @@ export type KubeEvent = Typed<EventsV1Event>;
 export type RuntimeClass = Typed<V1RuntimeClass>;
 export type MutatingWebhookConfiguration = Typed<V1MutatingWebhookConfiguration>;
 export type CustomResourceDefinition = Typed<V1CustomResourceDefinition>;
+export type ClusterRole = Typed<V1ClusterRole>;
+export type ClusterRoleBinding = Typed<V1ClusterRoleBinding>;
+/** What a service account's subresource `token` takes and gives. */
+export type TokenRequest = Omit<Json<AuthenticationV1TokenRequest>, "metadata">;
 
 const core = { group: "", version: "v1" };
 const apps = { group: "apps", version: "v1" };
@@ -175,5 +182,19 @@ export const customResourceDefinitions = resource<CustomResourceDefinition>({
   version: "v1",
   plural: "customresourcedefinitions",
   kind: "CustomResourceDefinition",
+  namespaced: false,
+});
+export const clusterRoles = resource<ClusterRole>({
+  group: "rbac.authorization.k8s.io",
+  version: "v1",
+  plural: "clusterroles",
+  kind: "ClusterRole",
+  namespaced: false,
+});
+export const clusterRoleBindings = resource<ClusterRoleBinding>({
+  group: "rbac.authorization.k8s.io",
+  version: "v1",
+  plural: "clusterrolebindings",
+  kind: "ClusterRoleBinding",
   namespaced: false,
 });

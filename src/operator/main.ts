@@ -27,6 +27,7 @@ const operator = createOperator({
   settings,
   log,
   metrics,
+  nodeAccounts: true,
   webhook: { port: Number(process.env["KCR_WEBHOOK_PORT"] ?? 8443) },
 });
 const health = await serveHealth({

@@ -26,6 +26,7 @@ import {
   trimPod,
 } from "./context.ts";
 import { demandController } from "./demand/controller.ts";
+import { nodeAccounts, nodeController } from "./node/controller.ts";
 import { requestController } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
@@ -45,6 +46,8 @@ export interface OperatorOptions {
   log: Logger;
   metrics?: Metrics;
   now?: () => Date;
+  /** Whether it keeps an account for each node, in namespace kcr-nodes. */
+  nodeAccounts?: boolean;
   /** Where the pod-creation webhook listens; absent: it does not. Port 0: any that is free. */
   webhook?: { port: number; host?: string };
 }
@@ -114,9 +117,11 @@ export function createOperator(options: OperatorOptions): Operator {
     cache: new Cache({ ...common, resource, transform: (w) => trimWorkload(w, SCHEDULE_ANNOTATION) }),
   }));
   const webhook = options.webhook && createWebhook({ ...common, ...options.webhook, namespace, caches });
+  const accounts = options.nodeAccounts ? nodeAccounts(common) : undefined;
   const all: Array<Pick<Cache<Pod>, "synced" | "run">> = [
     ...Object.values(caches),
     ...(webhook?.caches ?? []),
+    ...Object.values(accounts ?? {}),
     ...workloads.map(({ cache }) => cache),
   ];
 
@@ -142,6 +147,9 @@ export function createOperator(options: OperatorOptions): Operator {
             restoreController(context),
             ...strategyControllers(context),
             demandController(context),
+            ...(accounts === undefined
+              ? []
+              : [nodeController({ ...common, nodes: caches.nodes, existing: accounts })]),
             ...(webhook === undefined ? [] : [webhook.rotation(now)]),
           ];
           await Promise.all(controllers.map((controller) => controller.run(lead)));

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { createAuthority, issue } from "../../cluster/pki.ts";
 import type { KubeletOptions } from "../../src/agent/kubelet.ts";
+import { fixedToken } from "../../src/agent/token/token.ts";
 
 /** What a call of the checkpoint API names. */
 export interface CheckpointCall {
@@ -53,11 +54,14 @@ export async function standInKubelet(
   );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const caFile = join(directory, "kubelet-ca.crt");
-  const tokenFile = join(directory, "token");
   await writeFile(caFile, authority.cert);
-  await writeFile(tokenFile, "token");
   return {
-    options: { host: "127.0.0.1", port: (server.address() as AddressInfo).port, caFile, tokenFile },
+    options: {
+      host: "127.0.0.1",
+      port: (server.address() as AddressInfo).port,
+      caFile,
+      token: fixedToken("token"),
+    },
     calls,
     get active() {
       return active;

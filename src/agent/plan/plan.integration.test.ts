@@ -22,6 +22,7 @@ import { NOTE_VERSION, type Note } from "../../store/notes.ts";
 import { type Candidate, type Plan, parsePlan } from "../../store/plan.ts";
 import { formatLast, LAST, type RunState, STATE, STATE_VERSION } from "../../store/runs.ts";
 import { type Agent, createAgent } from "../agent.ts";
+import { fixedToken } from "../token/token.ts";
 
 const kubeconfig = inject("kubeconfig");
 /** The agent on a real API server; what the handler leaves in kcr's directory is written by the test. */
@@ -62,7 +63,7 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
         kubelet: { checkpointDirectory: join(directory, "checkpoints") },
         restore: { stableSeconds: 7 },
       }),
-      kubelet: { host: "127.0.0.1", port: 1, caFile: "/none", tokenFile: "/none" },
+      kubelet: { host: "127.0.0.1", port: 1, caFile: "/none", token: fixedToken("none") },
       log: silent,
       now: () => new Date(),
     });
