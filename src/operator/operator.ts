@@ -27,6 +27,7 @@ import {
 } from "./context.ts";
 import { demandController } from "./demand/controller.ts";
 import { nodeAccounts, nodeController } from "./node/controller.ts";
+import { reportController } from "./report/controller.ts";
 import { requestController } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
@@ -145,6 +146,7 @@ export function createOperator(options: OperatorOptions): Operator {
             requestController(context),
             checkpointController(context),
             restoreController(context),
+            reportController(context),
             ...strategyControllers(context),
             demandController(context),
             ...(accounts === undefined

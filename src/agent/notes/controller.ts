@@ -6,6 +6,7 @@ import { KcrError } from "../../api/errors.ts";
 import { checkpoints, restores } from "../../api/kinds.ts";
 import { RESTORED as POD_RESTORED } from "../../api/pod.ts";
 import { protectionOf } from "../../api/protection.ts";
+import { type PodCondition, type Report, reportCondition } from "../../api/reports.ts";
 import { type CheckpointRestore, RESTORED } from "../../api/restore.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isConflict, isNotFound } from "../../kube/errors.ts";
@@ -63,8 +64,8 @@ export function notesController(context: Context): Controller {
   };
 
   const tell = async (note: Note, pod: Pod | undefined): Promise<void> => {
-    if (note.type === "restored") await countRestore(note);
-    for (const failure of note.failed) if (failure.poisoned) await poison(note, failure);
+    if (note.type === "restored") await countRestore(note, pod);
+    for (const failure of note.failed) if (failure.poisoned) await poison(note, failure, pod);
     if (note.armed !== undefined) await answer(note, note.armed);
     const workload = pod && workloadOf(protectionOf(pod, schedulesOf(pod)).get(note.container)?.schedule);
     for (const message of messagesOf(note)) {
@@ -82,9 +83,17 @@ export function notesController(context: Context): Controller {
   };
 
   /** By the time at which it happened: what is not newer than what was counted last is counted already. */
-  const countRestore = async (note: Extract<Note, { type: "restored" }>): Promise<void> => {
+  const countRestore = async (
+    note: Extract<Note, { type: "restored" }>,
+    pod: Pod | undefined,
+  ): Promise<void> => {
     const checkpoint = await checkpointOf(note, note);
     if (checkpoint === undefined) return;
+    if (checkpoint.spec.nodeName !== node) {
+      const message = `container ${note.container} was restored from Checkpoint ${note.checkpoint}`;
+      await report(pod, { what: "restored", checkpointUID: note.checkpointUID, time: note.time, message });
+      return;
+    }
     const { lastRestoredTime, restoredCount = 0 } = checkpoint.status ?? {};
     if (lastRestoredTime !== undefined && Date.parse(lastRestoredTime) >= timeOf(note)) return;
     await writeStatus(client, checkpoints, checkpoint, {
@@ -93,13 +102,16 @@ export function notesController(context: Context): Controller {
     });
   };
 
-  const poison = async (note: Note, failure: Failure): Promise<void> => {
+  const poison = async (note: Note, failure: Failure, pod: Pod | undefined): Promise<void> => {
     const checkpoint = await checkpointOf(note, failure);
     if (checkpoint === undefined) return;
     const error = new KcrError("CheckpointPoisoned", failure.message);
     const condition = { type: POISONED, status: "True", reason: error.code, message: error.advice } as const;
     const conditions = setCondition(checkpoint.status?.conditions, condition, now());
-    if (conditions !== checkpoint.status?.conditions) {
+    if (checkpoint.spec.nodeName !== node) {
+      const { checkpointUID } = failure;
+      await report(pod, { what: "poisoned", checkpointUID, time: note.time, message: error.advice });
+    } else if (conditions !== checkpoint.status?.conditions) {
       await writeStatus(client, checkpoints, checkpoint, { conditions });
     }
     await tellOnce(client, node, {
@@ -111,6 +123,11 @@ export function notesController(context: Context): Controller {
       note: error.advice,
       time: new Date(note.time),
     });
+  };
+
+  /** Tells the operator of a Checkpoint of another node, which is not this agent's to write. */
+  const report = async (pod: Pod | undefined, said: Report): Promise<void> => {
+    if (pod !== undefined) await patchCondition(pod, reportCondition(said));
   };
 
   /** The very Checkpoint, as it is on the API server; undefined for one that is gone. */
@@ -164,7 +181,10 @@ export function notesController(context: Context): Controller {
       return;
     const lastTransitionTime =
       (old?.status === verdict.status ? old.lastTransitionTime : undefined) ?? now().toISOString();
-    const condition = { type: POD_RESTORED, ...verdict, lastTransitionTime };
+    await patchCondition(pod, { type: POD_RESTORED, ...verdict, lastTransitionTime });
+  };
+
+  const patchCondition = async (pod: Pod, condition: PodCondition): Promise<void> => {
     await client
       .patch(
         pods,

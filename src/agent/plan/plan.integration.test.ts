@@ -9,6 +9,7 @@ import { waitFor } from "../../../test/support/wait-for.ts";
 import { type Checkpoint, type CheckpointStatus, POISONED, RESTORABLE } from "../../api/checkpoint.ts";
 import { findCondition } from "../../api/conditions.ts";
 import { checkpoints, restores, schedules } from "../../api/kinds.ts";
+import { reportsOf } from "../../api/reports.ts";
 import type { CheckpointRestore, RestoreStatus } from "../../api/restore.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
 import { settings } from "../../api/settings.ts";
@@ -173,7 +174,12 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
   async function checkpoint(
     name: string,
     pod: Pod,
-    { at = 0, run = "c0", ...status }: Partial<CheckpointStatus> & { at?: number; run?: string } = {},
+    {
+      at = 0,
+      run = "c0",
+      of = node,
+      ...status
+    }: Partial<CheckpointStatus> & { at?: number; run?: string; of?: string } = {},
     copy = true,
   ): Promise<Checkpoint> {
     if (copy) await copied(name);
@@ -184,7 +190,7 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
         checkpointTimestamp: new Date(Date.parse("2026-01-01T12:00:00Z") + at * 1000).toISOString(),
         checkpointID: name,
         containerName: "app",
-        nodeName: node,
+        nodeName: of,
         checkpointScheduleRef: { name: "cache" },
       },
     });
@@ -504,6 +510,32 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       await waitFor("the notes to go", async () => (await notesLeft(pod)).length === 0);
       expect((await client.get(checkpoints, one.metadata)).status?.restoredCount).toBe(2);
       expect(await told("Restored", 2)).toHaveLength(2);
+    });
+
+    it("of a Checkpoint of another node are told on the pod, for the operator: the agent may not write it", async () => {
+      await schedule();
+      const pod = await makePod("cache-0");
+      const far = await checkpoint("far", pod, { of: "another" });
+      await startAgent();
+      const { checkpoint: name, checkpointUID } = { checkpoint: "far", checkpointUID: far.metadata.uid };
+      const failure = { checkpoint: name, checkpointUID, code: "CheckpointPoisoned", message: "it crashed" };
+      await note(pod, { type: "restored", checkpoint: name, checkpointUID, ageMs: 1, tookMs: 1 });
+      await note(pod, {
+        type: "fresh",
+        reason: "CheckpointPoisoned",
+        message: "m",
+        lost: true,
+        failed: [{ ...failure, poisoned: true, corrupt: false }],
+      });
+      await waitFor("the notes to go", async () => (await notesLeft(pod)).length === 0);
+      const reports = reportsOf(await client.get(pods, pod.metadata));
+      expect(reports).toMatchObject([
+        { what: "restored", checkpointUID },
+        { what: "poisoned", checkpointUID, message: expect.stringContaining("it crashed") },
+      ]);
+      expect((await client.get(checkpoints, far.metadata)).metadata.resourceVersion).toBe(
+        far.metadata.resourceVersion,
+      );
     });
 
     it("left while no agent was there are told by the next, also of a pod that is gone, before it is forgotten", async () => {
