@@ -155,6 +155,11 @@ export const ERRORS = {
     remedy:
       "To keep more, raise local.perContainer or local.maxBytes of kcr's configuration, or keep them in a registry too.",
   },
+  ImageForbidden: {
+    means: "An admission policy keeps kcr from giving the container that image.",
+    remedy:
+      "ConfigMap kcr-policy in kcr-system must name registry.pull and registry.prefix of kcr's settings; other policies must let kcr's operator change images.",
+  },
   ImagePullFailed: {
     means: "The node cannot pull from the registry of checkpoints.",
     remedy:

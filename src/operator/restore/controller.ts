@@ -12,13 +12,17 @@ import { type ContainerRecord, containerRecord, readRecords } from "../../api/re
 import { matches } from "../../api/selector.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { isForbidden } from "../../kube/errors.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
 import { BY_NAMESPACE, BY_POD, BY_POD_UID, BY_UID, type Context } from "../context.ts";
-import { decideRestore, type RestoreDecision, type RestoreInput } from "./decide.ts";
+import { decideRestore, mayBeOf, type RestoreDecision, type RestoreInput } from "./decide.ts";
 import { PullProbe } from "./pull-probe.ts";
 import { imageObstacle } from "./strategy.ts";
+
+/** How soon to try again what a policy forbade, in milliseconds. */
+const FORBIDDEN_MS = 30_000;
 
 /**
  * A container that failed gets the newest good Checkpoint of its lineage as its image (strategy Image).
@@ -64,11 +68,9 @@ export function restoreController(context: Context): Controller {
     return soonest === undefined ? done : again(soonest);
   };
 
-  /** The Checkpoints of the pod: of its own namespace, whatever pods others claim to be of. */
+  /** The Checkpoints of the pod, whatever others claim to be of it. */
   const ownCheckpoints = (pod: Pod): Checkpoint[] =>
-    caches.checkpoints
-      .byIndex(BY_POD_UID, pod.metadata.uid ?? "")
-      .filter((c) => c.metadata.namespace === pod.metadata.namespace);
+    caches.checkpoints.byIndex(BY_POD_UID, pod.metadata.uid ?? "").filter((c) => mayBeOf(c, pod));
 
   /**
    * The Checkpoints that the state of the pod's containers may have come from: its own, and those of the pods
@@ -89,7 +91,7 @@ export function restoreController(context: Context): Controller {
     for (const podUID of podUIDs) {
       const own = caches.checkpoints
         .byIndex(BY_POD_UID, podUID)
-        .filter((c) => c.metadata.namespace === namespace);
+        .filter((c) => (podUID === uid ? mayBeOf(c, pod) : c.metadata.namespace === namespace));
       found.push(...own);
       follow(own.map((c) => c.status?.lineage?.parent));
     }
@@ -201,7 +203,20 @@ export function restoreController(context: Context): Controller {
       }
       case "swap": {
         if (decision.poisoned !== undefined) await poison(decision.poisoned, decision.record.crashes);
-        await writePod(pod, container, decision.record, decision.image);
+        try {
+          await writePod(pod, container, decision.record, decision.image);
+        } catch (cause) {
+          if (!isForbidden(cause)) throw cause;
+          const error = new KcrError("ImageForbidden", `image ${decision.image}: ${cause.message}`, {
+            cause,
+          });
+          log.error(
+            { namespace: pod.metadata.namespace, pod: pod.metadata.name, err: error },
+            "an image is forbidden",
+          );
+          await tell(pod, protection, "Warning", error.code, `container ${container}: ${error.advice}`);
+          return FORBIDDEN_MS;
+        }
         const note = decision.asked
           ? `container ${container} goes back to Checkpoint ${decision.to?.metadata.name}, as a CheckpointRestore asks`
           : decision.to === undefined

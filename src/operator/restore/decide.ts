@@ -6,6 +6,7 @@ import { isGood, isPoisoned } from "../../api/kinds.ts";
 import { originOf } from "../../api/lineage.ts";
 import { type ContainerStatus, runtimeID } from "../../api/pod.ts";
 import type { ContainerRecord } from "../../api/records.ts";
+import type { Pod } from "../../kube/resources.ts";
 import { equalReference } from "./reference.ts";
 
 export interface RestoreInput {
@@ -416,6 +417,13 @@ function goBack(input: RestoreInput, record: ContainerRecord, to: Checkpoint, no
   const restore = change(image, status, now, to.metadata.name);
   return { type: "swap", image, to, asked: true, record: { ...record, crashes: 0, restore } };
 }
+
+/**
+ * Whether a Checkpoint that says it is of this pod can be: it was made on the pod's node, which a pod never leaves. What
+ * an agent makes bears its own node, so that none can pass a Checkpoint off as another node's pod's.
+ */
+export const mayBeOf = ({ metadata, spec }: Checkpoint, pod: Pod): boolean =>
+  metadata.namespace === pod.metadata.namespace && spec.nodeName === pod.spec?.nodeName;
 
 /**
  * Of one container only the image can change: a checkpoint fits what runs the image that it was made of. What
