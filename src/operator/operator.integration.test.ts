@@ -2,11 +2,13 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { installCrds } from "../../test/support/crds.ts";
 import { makeNamespace } from "../../test/support/namespace.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
+import type { Checkpoint } from "../api/checkpoint.ts";
 import { findCondition } from "../api/conditions.ts";
 import { API_VERSION } from "../api/group.ts";
-import { requests, schedules } from "../api/kinds.ts";
+import { checkpoints, isPoisoned, requests, schedules } from "../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
 import { readRecords } from "../api/records.ts";
+import { reportCondition } from "../api/reports.ts";
 import type { RequestSpec } from "../api/request.ts";
 import { settings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
@@ -228,6 +230,35 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
       async () => (await scheduleOf(namespace, name)).status?.lastRunTime,
     );
     expect(new Date(lastRun).getUTCSeconds()).toBe(0);
+  });
+
+  it("writes into a Checkpoint what another node's agent tells of it on its pod, in the pod's namespace alone", async () => {
+    const [namespace, other] = [await makeNamespace(client, "told"), await makeNamespace(client, "told")];
+    const make = (namespace: string) =>
+      client.create(checkpoints, {
+        metadata: { name: "far", namespace },
+        spec: {
+          checkpointData: "checkpoint-far.tar",
+          checkpointTimestamp: "2026-01-01T12:00:00Z",
+          checkpointID: "far",
+          containerName: "app",
+          nodeName: "another",
+        },
+      });
+    const [far, elsewhere] = [await make(namespace), await make(other)];
+    const pod = await runningPod(namespace, "web", {});
+    const time = "2026-01-01T12:30:00Z";
+    const tell = ({ metadata }: Checkpoint, what: "restored" | "poisoned") =>
+      reportCondition({ what, checkpointUID: metadata.uid ?? "", time, message: "it crashed" });
+    const conditions = [tell(elsewhere, "poisoned"), tell(far, "restored"), tell(far, "poisoned")];
+    const patch = { type: "strategic" as const, body: { status: { conditions } } };
+    await client.patch(pods, pod.metadata, patch, { subresource: "status" });
+    const { status } = await waitFor("the Checkpoint to be poisoned", async () => {
+      const seen = await client.get(checkpoints, far.metadata);
+      return isPoisoned(seen) && seen;
+    });
+    expect(status).toMatchObject({ restoredCount: 1, lastRestoredTime: time });
+    expect(isPoisoned(await client.get(checkpoints, elsewhere.metadata))).toBe(false);
   });
 
   it("refuses another namespace's pod", async () => {

@@ -529,9 +529,9 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       });
       await waitFor("the notes to go", async () => (await notesLeft(pod)).length === 0);
       const reports = reportsOf(await client.get(pods, pod.metadata));
-      expect(reports).toMatchObject([
-        { what: "restored", checkpointUID },
+      expect(reports.sort((a, b) => a.what.localeCompare(b.what))).toMatchObject([
         { what: "poisoned", checkpointUID, message: expect.stringContaining("it crashed") },
+        { what: "restored", checkpointUID },
       ]);
       expect((await client.get(checkpoints, far.metadata)).metadata.resourceVersion).toBe(
         far.metadata.resourceVersion,
