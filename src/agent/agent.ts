@@ -23,13 +23,16 @@ import { keepStore } from "./store/keeper.ts";
 import { ensureCopy } from "./store/obtain.ts";
 import { Pins } from "./store/pins.ts";
 import { LocalStore } from "./store/store.ts";
+import { Transfer, type TransferOptions } from "./transfer/transfer.ts";
 
 export type AgentOptions = Omit<
   Context,
-  "archives" | "engine" | "layout" | "store" | "pins" | "locks" | "recorder" | "caches"
+  "archives" | "engine" | "layout" | "store" | "pins" | "locks" | "transfer" | "recorder" | "caches"
 > & {
   /** Where it runs; without it the node's runtime handler is not tested. */
   self?: Self;
+  /** Where other nodes' agents are answered, and found; needs `self`. Without it no copy goes from node to node. */
+  transfer?: Pick<TransferOptions, "listen" | "find">;
 };
 
 export interface Agent {
@@ -41,7 +44,7 @@ export interface Agent {
 
 /** The agent of one node: sees no objects but those of its node, and writes no others. */
 export function createAgent(options: AgentOptions): Agent {
-  const { self, ...given } = options;
+  const { self, transfer: between, ...given } = options;
   const { node, client, settings, log, metrics } = given;
   const shared = { client, log, metrics };
   const caches: Context["caches"] = {
@@ -102,7 +105,28 @@ export function createAgent(options: AgentOptions): Agent {
             })
           : undefined;
       const engine = runc ?? kubeletEngine(given.kubelet);
-      const context: Context = { ...given, engine, archives, layout, store, pins, locks, recorder, caches };
+      const transfer =
+        between !== undefined && self !== undefined && settings.transfer.enabled
+          ? new Transfer({
+              ...given,
+              ...between,
+              namespace: self.namespace,
+              settings: settings.transfer,
+              store,
+            })
+          : undefined;
+      const context: Context = {
+        ...given,
+        engine,
+        archives,
+        layout,
+        store,
+        pins,
+        locks,
+        transfer,
+        recorder,
+        caches,
+      };
       using running = follow(signal);
       const plans = planController(context);
       const controllers = [
@@ -121,7 +145,9 @@ export function createAgent(options: AgentOptions): Agent {
       ];
       const keeper = { run: (signal: AbortSignal) => keepStore(context, signal) };
       const left = { run: async (signal: AbortSignal) => await runc?.recover(signal) };
-      const parts = [...all, ...controllers, keeper, left].map((part) => part.run(running.signal));
+      const parts = [...all, ...controllers, keeper, left, ...(transfer ? [transfer] : [])].map((part) =>
+        part.run(running.signal),
+      );
       try {
         await Promise.all(parts);
         await store.markCleanStop();

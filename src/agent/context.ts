@@ -14,8 +14,10 @@ import type { Archives } from "./archives.ts";
 import type { DumpEngine } from "./dump/engine.ts";
 import type { KubeletOptions } from "./kubelet.ts";
 import type { Locks } from "./locks.ts";
+import type { AgentMetricName } from "./metrics.ts";
 import type { Pins } from "./store/pins.ts";
 import type { LocalStore } from "./store/store.ts";
+import type { Transfer } from "./transfer/transfer.ts";
 
 /** What every controller of the agent is given. */
 export interface Context {
@@ -34,9 +36,11 @@ export interface Context {
   pins: Pins;
   /** By a Checkpoint's UID: whoever makes or removes its copy. */
   locks: Locks;
+  /** Copies of other nodes, where they are handed on. */
+  transfer?: Pick<Transfer, "fetch"> | undefined;
   recorder: Pick<EventRecorder, "record">;
   log: Logger;
-  metrics?: Metrics;
+  metrics?: Metrics<AgentMetricName>;
   now(): Date;
   caches: {
     /** Requests stamped with this node, and Checkpoints whose archive was made on it. */

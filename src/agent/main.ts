@@ -7,6 +7,7 @@ import { serveHealth } from "../kube/health.ts";
 import { createMetrics } from "../kube/prometheus.ts";
 import { Layout } from "../store/layout.ts";
 import { createAgent } from "./agent.ts";
+import { agentMetricDefinitions } from "./metrics.ts";
 import { scrub } from "./scrub.ts";
 import { LocalStore } from "./store/store.ts";
 import { NodeToken } from "./token/token.ts";
@@ -24,6 +25,8 @@ const environment = z
     KCR_CONFIG: z.string().default("/etc/kcr/config.yaml"),
     KCR_LOG_LEVEL: z.string().default("info"),
     KCR_HEALTH_PORT: z.coerce.number().default(8081),
+    /** Where agents of other nodes are answered. */
+    KCR_TRANSFER_PORT: z.coerce.number().default(8444),
   })
   .parse(process.env);
 
@@ -56,7 +59,7 @@ switch (command) {
 async function run(): Promise<void> {
   if (kubelet.insecureSkipVerify) log.warn({}, "the kubelet's certificate is not verified");
 
-  const { registry, metrics } = createMetrics();
+  const { registry, metrics } = createMetrics(agentMetricDefinitions);
   const client = Client.fromConfig({ userAgent: "kcr-agent", metrics });
   const now = () => new Date();
   const agent = createAgent({
@@ -70,6 +73,7 @@ async function run(): Promise<void> {
       insecureSkipVerify: kubelet.insecureSkipVerify,
       token: new NodeToken({ client, node, now }),
     },
+    transfer: { listen: { port: environment.KCR_TRANSFER_PORT } },
     self: pod !== undefined && namespace !== undefined ? { pod, namespace } : undefined,
     log,
     metrics,

@@ -80,6 +80,20 @@ const shape = z.strictObject({
       perCluster: z.int().min(1).max(10_000).default(50),
     })
     .prefault({}),
+  /** Copies of checkpoints from node to node. */
+  transfer: z
+    .strictObject({
+      /** Without it a checkpoint comes to another node through the registry only. */
+      enabled: z.boolean().default(true),
+      /** Copies that a node fetches at once, and files that it sends at once. */
+      atOnce: z.int().min(1).max(64).default(2),
+      /** How much a node sends, and how much it receives; no limit unless said. */
+      maxBytesPerSecond: z
+        .int()
+        .min(64 * 1024)
+        .optional(),
+    })
+    .prefault({}),
   /** Of each node's runtime handler, by its agent. */
   selftest: z
     .strictObject({

@@ -6,6 +6,7 @@ import {
   type KeyObject,
   randomBytes,
   sign,
+  verify,
   X509Certificate,
 } from "node:crypto";
 import { isIPv4 } from "node:net";
@@ -50,7 +51,8 @@ export const validFor = (days: number, now: Date = new Date()): Validity => ({
 function tlv(tag: number, ...content: Buffer[]): Buffer {
   const body = Buffer.concat(content);
   if (body.length < 0x80) return Buffer.concat([Buffer.from([tag, body.length]), body]);
-  const length = Buffer.from(body.length.toString(16).padStart(body.length < 0x100 ? 2 : 4, "0"), "hex");
+  const hex = body.length.toString(16);
+  const length = Buffer.from(hex.padStart(hex.length + (hex.length % 2), "0"), "hex");
   return Buffer.concat([Buffer.from([tag, 0x80 | length.length]), length, body]);
 }
 
@@ -81,11 +83,14 @@ function time(date: Date): Buffer {
     : tlv(0x18, Buffer.from(digits));
 }
 
+const COMMON_NAME = "2.5.4.3";
+const ORGANIZATION_NAME = "2.5.4.10";
+
 function distinguishedName({ commonName, organizations = [] }: Subject): Buffer {
   const attribute = (type: string, value: string) => set(sequence(oid(type), utf8(value)));
   return sequence(
-    ...organizations.map((organization) => attribute("2.5.4.10", organization)),
-    attribute("2.5.4.3", commonName),
+    ...organizations.map((organization) => attribute(ORGANIZATION_NAME, organization)),
+    attribute(COMMON_NAME, commonName),
   );
 }
 
@@ -187,9 +192,132 @@ export function createAuthority(commonName: string, validity: Validity): KeyPair
  */
 export function issue(authority: KeyPair, subject: Subject, validity: Validity): KeyPair {
   const { key, publicKey } = createKey();
+  return { key, cert: certify(authority, subject, createPublicKey(publicKey), validity) };
+}
+
+/** As {@link issue}, for a key that someone else has. */
+export function certify(
+  authority: KeyPair,
+  subject: Subject,
+  publicKey: KeyObject,
+  validity: Validity,
+): string {
   const commonName = /^CN=(.*)$/m.exec(new X509Certificate(authority.cert).subject)?.[1] ?? "";
   const issuer = { name: distinguishedName({ commonName }), key: createPrivateKey(authority.key) };
-  return { key, cert: certificate(subject, createPublicKey(publicKey), issuer, validity, false) };
+  return certificate(subject, publicKey, issuer, validity, false);
+}
+
+/** A key and a request (PKCS #10, RFC 2986) for a certificate of that name for it, both in PEM. */
+export function createRequest(subject: Omit<Subject, "names">): { request: string; key: string } {
+  const { key, publicKey } = createKey();
+  const info = sequence(
+    integer(Buffer.from([0])),
+    distinguishedName(subject),
+    createPublicKey(publicKey).export({ format: "der", type: "spki" }),
+    tlv(0xa0),
+  );
+  const signature = sign("sha256", info, createPrivateKey(key));
+  return { key, request: pem("CERTIFICATE REQUEST", sequence(info, ecdsaWithSha256, bits(signature))) };
+}
+
+/** What is asked for in a request, by someone who has the key. */
+export interface ParsedRequest {
+  subject: Required<Omit<Subject, "names">>;
+  publicKey: KeyObject;
+}
+
+/**
+ * Reads a request such as {@link createRequest} makes, and checks that whoever made it has the key.
+ *
+ * Errors: a TypeError for anything else, also one that asks for more than a name: another kind of key, extensions,
+ * other attributes, two names.
+ */
+export function parseRequest(text: string): ParsedRequest {
+  const refuse = (why: string): never => {
+    throw new TypeError(`no request for a certificate that can be issued: ${why}`);
+  };
+  const blocks = pemBlocks(text);
+  const body = /^-----BEGIN CERTIFICATE REQUEST-----\n([A-Za-z0-9+/=\s]+)-----END/.exec(blocks[0] ?? "")?.[1];
+  if (blocks.length !== 1 || body === undefined) return refuse("not one request in PEM");
+  const [request, ...after] = elements(Buffer.from(body, "base64"));
+  if (request?.tag !== 0x30 || after.length > 0) return refuse("not one sequence");
+  const [info, algorithm, signature, ...more] = elements(request.content);
+  if (info?.tag !== 0x30 || signature?.tag !== 0x03 || signature.content[0] !== 0 || more.length > 0) {
+    return refuse("not a body and a signature");
+  }
+  if (!algorithm?.whole.equals(ecdsaWithSha256)) return refuse("not signed by ECDSA with SHA-256");
+  const [version, name, spki, attributes, ...rest] = elements(info.content);
+  if (!version?.whole.equals(integer(Buffer.from([0])))) return refuse("not of version 1");
+  if (name?.tag !== 0x30 || spki?.tag !== 0x30 || rest.length > 0) return refuse("no name and key");
+  if (attributes?.tag !== 0xa0 || attributes.content.length > 0) return refuse("more than a name");
+  const publicKey = publicKeyOf(spki.whole);
+  if (publicKey?.asymmetricKeyDetails?.namedCurve !== "prime256v1") return refuse("no key on P-256");
+  if (!verify("sha256", info.whole, publicKey, signature.content.subarray(1))) {
+    return refuse("signed by another key");
+  }
+  const attributeValues = elements(name.content).map(attributeOf);
+  const commonNames = attributeValues.flatMap((found) => (found?.type === "CN" ? [found.value] : []));
+  const organizations = attributeValues.flatMap((found) => (found?.type === "O" ? [found.value] : []));
+  const [commonName] = commonNames;
+  if (commonName === undefined || commonNames.length + organizations.length !== attributeValues.length) {
+    return refuse("a name of other parts than organizations and one common name");
+  }
+  return commonNames.length === 1
+    ? { subject: { commonName, organizations }, publicKey }
+    : refuse("two common names");
+}
+
+function publicKeyOf(spki: Buffer): KeyObject | undefined {
+  try {
+    return createPublicKey({ key: spki, format: "der", type: "spki" });
+  } catch {
+    return undefined;
+  }
+}
+
+interface Element {
+  tag: number;
+  content: Buffer;
+  /** With its tag and length. */
+  whole: Buffer;
+}
+
+/** The elements that follow each other in DER (X.690, 10.1). Errors: a TypeError for what is none. */
+function elements(der: Buffer): Element[] {
+  const found: Element[] = [];
+  for (let at = 0; at < der.length; ) {
+    const tag = der[at]!;
+    const first = der[at + 1] ?? 0xff;
+    const digits = first < 0x80 ? 0 : first & 0x7f;
+    const start = at + 2 + digits;
+    if ((tag & 0x1f) === 0x1f || (first >= 0x80 && (digits === 0 || digits > 3)) || start > der.length) {
+      throw new TypeError("no DER");
+    }
+    const length = digits === 0 ? first : der.readUIntBE(at + 2, digits);
+    const isShortest = digits === 0 || length >= (digits === 1 ? 0x80 : 2 ** (8 * (digits - 1)));
+    if (!isShortest || start + length > der.length) throw new TypeError("no DER");
+    found.push({
+      tag,
+      content: der.subarray(start, start + length),
+      whole: der.subarray(at, start + length),
+    });
+    at = start + length;
+  }
+  return found;
+}
+
+/** One part of a name, where it is one that {@link distinguishedName} writes. */
+function attributeOf({ tag, content }: Element): { type: "CN" | "O"; value: string } | undefined {
+  const [pair, ...others] = tag === 0x31 ? elements(content) : [];
+  const [type, value, ...more] = pair?.tag === 0x30 ? elements(pair.content) : [];
+  if (type === undefined || value?.tag !== 0x0c || others.length + more.length > 0) return undefined;
+  const known = (
+    [
+      ["CN", COMMON_NAME],
+      ["O", ORGANIZATION_NAME],
+    ] as const
+  ).find(([, dotted]) => type.whole.equals(oid(dotted)));
+  return known && { type: known[0], value: value.content.toString() };
 }
 
 /** What a certificate says of its lifetime. Errors: node:crypto's, for what is no certificate. */

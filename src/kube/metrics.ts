@@ -83,14 +83,14 @@ export type MetricName = keyof typeof metricDefinitions;
 export type Labels = Record<string, string>;
 
 /** Where the numbers go. A program wires this to its registry by looping over {@link metricDefinitions}. */
-export interface Metrics {
+export interface Metrics<Name extends string = MetricName> {
   /** Adds `by` (1) to a counter. */
-  increment(name: MetricName, labels: Labels, by?: number): void;
+  increment(name: Name, labels: Labels, by?: number): void;
   /** Sets a gauge. */
-  set(name: MetricName, labels: Labels, value: number): void;
+  set(name: Name, labels: Labels, value: number): void;
   /** Adds one observation to a histogram. */
-  observe(name: MetricName, labels: Labels, value: number): void;
+  observe(name: Name, labels: Labels, value: number): void;
 }
 
 /** Metrics that go nowhere. */
-export const noMetrics: Metrics = { increment() {}, set() {}, observe() {} };
+export const noMetrics: Metrics<string> = { increment() {}, set() {}, observe() {} };

@@ -1,6 +1,7 @@
 import type {
   AuthenticationV1TokenRequest,
   EventsV1Event,
+  V1CertificateSigningRequest,
   V1ClusterRole,
   V1ClusterRoleBinding,
   V1ConfigMap,
@@ -113,6 +114,7 @@ export type StatefulSet = Typed<V1StatefulSet>;
 export type DaemonSet = Typed<V1DaemonSet>;
 export type Job = Typed<V1Job>;
 export type Lease = Typed<V1Lease>;
+export type CertificateSigningRequest = Typed<V1CertificateSigningRequest>;
 export type KubeEvent = Typed<EventsV1Event>;
 export type RuntimeClass = Typed<V1RuntimeClass>;
 export type MutatingWebhookConfiguration = Typed<V1MutatingWebhookConfiguration>;
@@ -162,6 +164,13 @@ export const events = resource<KubeEvent>({
   version: "v1",
   plural: "events",
   kind: "Event",
+});
+export const certificateSigningRequests = resource<CertificateSigningRequest>({
+  group: "certificates.k8s.io",
+  version: "v1",
+  plural: "certificatesigningrequests",
+  kind: "CertificateSigningRequest",
+  namespaced: false,
 });
 export const runtimeClasses = resource<RuntimeClass>({
   group: "node.k8s.io",

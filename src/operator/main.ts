@@ -28,6 +28,7 @@ const operator = createOperator({
   log,
   metrics,
   nodeAccounts: true,
+  transferCertificates: true,
   webhook: { port: Number(process.env["KCR_WEBHOOK_PORT"] ?? 8443) },
 });
 const health = await serveHealth({

@@ -10,6 +10,7 @@ import type { Logger } from "../kube/log.ts";
 import { type Metrics, noMetrics } from "../kube/metrics.ts";
 import { nodes, type Pod, pods } from "../kube/resources.ts";
 import { follow } from "../kube/signals.ts";
+import { createCertificates } from "./certificates/controller.ts";
 import { checkpointController } from "./checkpoint/controller.ts";
 import {
   BY_NAMESPACE,
@@ -49,6 +50,8 @@ export interface OperatorOptions {
   now?: () => Date;
   /** Whether it keeps an account for each node, in namespace kcr-nodes. */
   nodeAccounts?: boolean;
+  /** Whether the agents have the certificates that they show each other from here. */
+  transferCertificates?: boolean;
   /** Where the pod-creation webhook listens; absent: it does not. Port 0: any that is free. */
   webhook?: { port: number; host?: string };
 }
@@ -118,6 +121,10 @@ export function createOperator(options: OperatorOptions): Operator {
     cache: new Cache({ ...common, resource, transform: (w) => trimWorkload(w, SCHEDULE_ANNOTATION) }),
   }));
   const webhook = options.webhook && createWebhook({ ...common, ...options.webhook, namespace, caches });
+  const certificates =
+    options.transferCertificates && options.settings.transfer.enabled
+      ? createCertificates({ ...common, namespace })
+      : undefined;
   const accounts = options.nodeAccounts ? nodeAccounts(common) : undefined;
   const all: Array<Pick<Cache<Pod>, "synced" | "run">> = [
     ...Object.values(caches),
@@ -132,7 +139,8 @@ export function createOperator(options: OperatorOptions): Operator {
       const recorder = new EventRecorder({ ...common, controller: "kcr-operator", instance: identity });
       using running = follow(signal);
       const watching = Promise.all([
-        ...all.map((cache) => cache.run(running.signal)),
+        // Nothing else waits for these.
+        ...[...all, ...(certificates?.caches ?? [])].map((cache) => cache.run(running.signal)),
         webhook?.run(running.signal),
       ]);
       const leading = runAsLeader(
@@ -153,6 +161,7 @@ export function createOperator(options: OperatorOptions): Operator {
               ? []
               : [nodeController({ ...common, nodes: caches.nodes, existing: accounts })]),
             ...(webhook === undefined ? [] : [webhook.rotation(now)]),
+            ...(certificates?.controllers(now) ?? []),
           ];
           await Promise.all(controllers.map((controller) => controller.run(lead)));
         },

@@ -5,7 +5,7 @@ import { checkpoints } from "../../api/kinds.ts";
 import { again, Controller, changesOf, done, type Outcome, type Source } from "../../kube/controller.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { absent, updateStatus } from "../../kube/write.ts";
-import { CORRUPT_MARK } from "../../store/copy.ts";
+import { CORRUPT_MARK, contentDigest as digestOfContent } from "../../store/copy.ts";
 import { archiveName } from "../archives.ts";
 import { BY_POD_UID, type Context } from "../context.ts";
 import { copyOf } from "../plan/copies.ts";
@@ -103,9 +103,7 @@ export function copyReconciler(
           make(checkpoint, decision.from, limit),
         );
       case "record":
-        await write(checkpoint, (status) =>
-          copied(status, { ...here, copy: copyOf(checkpoint) ?? "", now: now() }),
-        );
+        await record(checkpoint);
         return done;
       case "release-archive":
         await archives.remove(checkpoint.spec.checkpointData);
@@ -143,8 +141,10 @@ export function copyReconciler(
     signal: AbortSignal,
   ): Promise<Outcome> {
     try {
-      const { copy, dumpError } = await obtain(context, checkpoint, from, signal);
-      await write(checkpoint, (status) => copied(status, { ...here, copy, dumpError, now: now() }));
+      const { copy, contentDigest, dumpError } = await obtain(context, checkpoint, from, signal);
+      await write(checkpoint, (status) =>
+        copied(status, { ...here, copy, contentDigest, dumpError, now: now() }),
+      );
       log.info({ ...nameFields(checkpoint), copy }, "a copy of the checkpoint is on the node");
       report(checkpoint, "Normal", "CopyVerified", `node ${node} has a verified copy`);
       return done;
@@ -156,6 +156,13 @@ export function copyReconciler(
       if (told.code === "ArchiveInvalid" || told.code === "ArchiveMissing") return done;
       throw error;
     }
+  }
+
+  async function record(checkpoint: Checkpoint): Promise<void> {
+    const copy = copyOf(checkpoint) ?? "";
+    const { index } = (await store.find(copy)) ?? {};
+    const contentDigest = index && digestOfContent(index);
+    await write(checkpoint, (status) => copied(status, { ...here, copy, contentDigest, now: now() }));
   }
 
   /** Told first, so that nobody counts on a copy that goes. */

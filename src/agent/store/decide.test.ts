@@ -112,6 +112,7 @@ describe("which Checkpoints have a copy", () => {
 
 describe("what becomes of a copy", () => {
   const onNode: CheckpointStatus = {
+    contentDigest: "sha256:1",
     digest: "sha256:1",
     copies: [{ kind: "Node", node: "here" }],
     conditions: [condition(LOCAL_COPY, "True")],
@@ -153,6 +154,12 @@ describe("what becomes of a copy", () => {
     ["given up when it is gone", onNode, {}, { type: "lost" }],
     ["given up once", { ...gone, copies: [] }, {}, { type: "nothing" }],
     ["told of", { digest: "sha256:1" }, { copy: "whole" }, { type: "record" }],
+    [
+      "told of by what is in it too",
+      { ...onNode, contentDigest: undefined },
+      { copy: "whole", hasArchive: true },
+      { type: "record" },
+    ],
     ["left alone once told of", onNode, { copy: "whole", hasArchive: true }, { type: "nothing" }],
     [
       "all that is left of the archive where nothing is pushed",

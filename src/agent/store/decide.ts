@@ -92,7 +92,7 @@ export function decideCopy(
   const told = findCondition(status.conditions, LOCAL_COPY);
   // It was no good before a copy could be made.
   if (status.phase === "Failed" && told === undefined) return { type: "nothing" };
-  const isTold = isOnNode(status, node) && told?.status === "True";
+  const isTold = isOnNode(status, node) && told?.status === "True" && status.contentDigest !== undefined;
   if (!isWanted && !isPinned) {
     const isDropped = copy === "none" && told?.status === "False" && !isOnNode(status, node);
     const isReleased = store !== "node" || !hasArchive || status.phase === "Failed";

@@ -6,6 +6,8 @@ import { scrub } from "../scrub.ts";
 const HOUR_MS = 3_600_000;
 /** How often copies are looked for that belong to nothing, in milliseconds. */
 const SWEEP_MS = 300_000;
+/** What came of a copy that was never finished is kept so long for another try, in milliseconds. */
+const UNFINISHED_MS = HOUR_MS;
 /** A copy that is younger may belong to what is not written down yet, in milliseconds. */
 const YOUNG_MS = 600_000;
 
@@ -40,6 +42,7 @@ async function keep(context: Context, signal: AbortSignal): Promise<never> {
       scrubbed = performance.now();
     }
     await guarded("copies that belong to nothing could not be removed", () => sweep(context));
+    await guarded("files of unfinished copies could not be removed", () => sweepIncoming(context));
     await delay(SWEEP_MS, signal);
     isDue = performance.now() - scrubbed >= settings.local.scrubHours * HOUR_MS;
   }
@@ -60,5 +63,18 @@ export async function sweep({ store, caches, pins, log, now }: Context): Promise
     if (now().getTime() - made.getTime() < YOUNG_MS) continue;
     await store.remove(digest);
     log.info({ copy: digest }, "a copy that belongs to nothing was removed");
+  }
+}
+
+/** Removes what came from other nodes of copies that nobody goes on with. */
+export async function sweepIncoming({
+  store,
+  log,
+  now,
+}: Pick<Context, "store" | "log" | "now">): Promise<void> {
+  for (const { archive, touched } of await store.incoming()) {
+    if (now().getTime() - touched.getTime() < UNFINISHED_MS) continue;
+    await store.dropIncoming(archive);
+    log.info({ copy: archive }, "what had come of a copy was removed: nobody goes on with it");
   }
 }

@@ -3,17 +3,24 @@ import { KcrError } from "../../api/errors.ts";
 import { registryError } from "../../api/registry.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { SourceChangedError } from "../../oci/source.ts";
+import { type CopyIndex, contentDigest } from "../../store/copy.ts";
 import type { Context } from "../context.ts";
 import { inspect, isIdentityOf, ownerOf } from "../inspect.ts";
 import { copyOf } from "../plan/copies.ts";
+import { nodesWith, peerError } from "../transfer/fetch.ts";
 import { archiveFile, archiveInRegistry, hasImage } from "./sources.ts";
 
 export interface Obtained {
   /** Name of the copy: sha256 of the archive. */
   copy: string;
+  /** What {@link contentDigest} says of it. */
+  contentDigest: string;
   /** What CRIU's log says of a dump that it gave up; of an image nothing is known. */
   dumpError: string | undefined;
 }
+
+/** Where a copy may come from: the node's own archive, another node's copy, the image in the registry. */
+export type Place = "archive" | "peer" | "image";
 
 /**
  * Makes a copy of a Checkpoint, from the first source that is of use.
@@ -25,7 +32,7 @@ export interface Obtained {
 export async function obtain(
   context: Context,
   checkpoint: Checkpoint,
-  from: readonly ("archive" | "image")[],
+  from: readonly Place[],
   signal: AbortSignal,
 ): Promise<Obtained> {
   let last: unknown = new KcrError(
@@ -34,12 +41,10 @@ export async function obtain(
   );
   for (const source of from) {
     try {
-      return source === "archive"
-        ? await fromArchive(context, checkpoint, signal)
-        : await fromRegistry(context, checkpoint, signal);
+      return await OBTAIN[source](context, checkpoint, signal);
     } catch (error) {
       signal.throwIfAborted();
-      last = registryError(error) ?? error;
+      last = registryError(error) ?? peerError(error) ?? error;
       // The other source would not fit either.
       if (last instanceof KcrError && last.code === "DiskFull") break;
     }
@@ -58,7 +63,7 @@ async function fromArchive(
     const index = await store.add(archive, signal, (identity) =>
       assertOwn(archive.name, identity, checkpoint),
     );
-    return { copy: index.archive, dumpError: captured.dumpError };
+    return obtained(index, captured.dumpError);
   } catch (error) {
     if (!(error instanceof SourceChangedError)) throw error;
     throw new KcrError("ArchiveInvalid", error.message, { cause: error });
@@ -72,8 +77,33 @@ async function fromRegistry(
 ): Promise<Obtained> {
   await using archive = await archiveInRegistry(checkpoint, settings, signal);
   const index = await store.add(archive, signal, (identity) => assertOwn(archive.name, identity, checkpoint));
-  return { copy: index.archive, dumpError: undefined };
+  return obtained(index);
 }
+
+async function fromPeer(
+  { transfer }: Context,
+  checkpoint: Checkpoint,
+  signal: AbortSignal,
+): Promise<Obtained> {
+  if (transfer === undefined) {
+    throw new KcrError("CopyMissing", `Checkpoint ${checkpoint.metadata.name} has no copy on this node`);
+  }
+  const index = await transfer.fetch(checkpoint, signal, (name, identity) =>
+    assertOwn(name, identity, checkpoint),
+  );
+  return obtained(index);
+}
+
+const OBTAIN: Record<
+  Place,
+  (context: Context, checkpoint: Checkpoint, signal: AbortSignal) => Promise<Obtained>
+> = { archive: fromArchive, peer: fromPeer, image: fromRegistry };
+
+const obtained = (index: CopyIndex, dumpError?: string): Obtained => ({
+  copy: index.archive,
+  contentDigest: contentDigest(index),
+  dumpError,
+});
 
 function assertOwn(name: string, identity: Parameters<typeof isIdentityOf>[0], checkpoint: Checkpoint): void {
   if (!isIdentityOf(identity, ownerOf(checkpoint))) {
@@ -98,7 +128,8 @@ export async function ensureCopy(
   if (copy !== undefined) pins.hold(copy);
   if (copy !== undefined && (await store.has(copy))) return;
   const isHere = spec.nodeName === node && (await archives.find(spec.checkpointData)) !== undefined;
-  const from: ("archive" | "image")[] = isHere ? ["archive"] : [];
+  const from: Place[] = isHere ? ["archive"] : [];
+  if (context.transfer !== undefined && nodesWith(checkpoint, node).length > 0) from.push("peer");
   if (hasImage(checkpoint, settings)) from.push("image");
   try {
     const obtained = await obtain(context, checkpoint, from, signal);

@@ -59,7 +59,14 @@ export const unfinished = (error: string): Told => ({
 /** What changes when the node has a verified copy; `dumpError` is what CRIU reported of a dump that it gave up. */
 export function copied(
   status: CheckpointStatus,
-  { node, copy, dumpError, store, now }: Where & { copy: string; dumpError?: string | undefined },
+  {
+    node,
+    copy,
+    contentDigest,
+    dumpError,
+    store,
+    now,
+  }: Where & { copy: string; contentDigest?: string | undefined; dumpError?: string | undefined },
 ): CheckpointStatus {
   const copies = withPlace(status.copies, { kind: "Node", node, verifiedTime: now.toISOString() });
   const message = `node ${node} has a verified copy`;
@@ -72,6 +79,7 @@ export function copied(
     dumpError === undefined ? restorable({ conditions: local, copies }, store) : unfinished(dumpError);
   return {
     digest: `sha256:${copy}`,
+    ...(contentDigest === undefined ? {} : { contentDigest }),
     copies,
     conditions: good === undefined ? local : setCondition(local, good, now),
   };
