@@ -34,6 +34,7 @@ const PLANS = "src/agent/plan/plan.integration.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
 const STORE = "src/agent/store/store.test.ts";
 const COPIES = "src/agent/store/store.integration.test.ts";
+const POLICIES = "test/integration/policies.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
 const REGISTRY = "src/oci/registry.integration.test.ts";
 
@@ -647,6 +648,119 @@ export const mutants: readonly Mutant[] = [
     find: "resources: [deployments, replicasets, statefulsets, daemonsets]",
     replace: "resources: [statefulsets, daemonsets]",
     test: integration("test/integration/policies.integration.test.ts", "in the template of a Deployment"),
+  },
+  // power that ends at the node
+  {
+    fault: "an agent may have tokens of other nodes' accounts",
+    file: "config/policies/agent-token.yaml",
+    find: ".orValue([]) == [request.name]",
+    replace: ".orValue([]) != []",
+    test: integration(POLICIES, "refuse those of other nodes"),
+  },
+  {
+    fault: "an agent may have tokens that outlive it",
+    file: "config/policies/agent-token.yaml",
+    find: "orValue(3600) <= 600",
+    replace: "orValue(3600) <= 31536000",
+    test: integration(POLICIES, "for ten minutes"),
+  },
+  {
+    fault: "an agent may take over what is stamped with another node",
+    file: "config/policies/agent-objects.yaml",
+    find: "[oldObject, object].filter(",
+    replace: "[object].filter(",
+    test: integration(POLICIES, "let an agent report on requests of its node"),
+  },
+  {
+    fault: "an agent may hand what is its own to another node",
+    file: "config/policies/agent-objects.yaml",
+    find: "[oldObject, object].filter(",
+    replace: "[oldObject == null ? object : oldObject].filter(",
+    test: integration(POLICIES, "let an agent report on requests of its node"),
+  },
+  {
+    fault: "an agent may change other agents' Events",
+    file: "config/policies/agent-events.yaml",
+    find: "[oldObject, object].filter(",
+    replace: "[oldObject == null ? object : oldObject].filter(o, request.operation == 'CREATE' && ",
+    test: integration(POLICIES, "touch no others"),
+  },
+  {
+    fault: "a node's account may checkpoint on every node",
+    file: "src/operator/node/objects.ts",
+    find: 'resources: ["nodes/checkpoint"], resourceNames: [name],',
+    replace: 'resources: ["nodes/checkpoint"],',
+    test: unit("src/operator/node/objects.test.ts", "and nothing else to anybody"),
+  },
+  {
+    fault: "an account may be bound to a role of its operator's choice",
+    file: "config/policies/operator-roles.yaml",
+    find: "object.roleRef.name == object.metadata.name &&",
+    replace: "",
+    test: integration(POLICIES, "bind a node's to that node's account"),
+  },
+  {
+    fault: "a node that comes back under its name is given the rights of the one that is gone",
+    file: "src/operator/node/objects.ts",
+    find: "if (deletionTimestamp !== undefined || !isOwn) return",
+    replace: "if (deletionTimestamp !== undefined) return",
+    test: unit("src/operator/node/objects.test.ts", "is going"),
+  },
+  {
+    fault: "the operator may give a pod another namespace's checkpoint",
+    file: "config/policies/operator-pods.yaml",
+    find: "c.image.startsWith(variables.repository + request.namespace + '/checkpoint-') &&",
+    replace: "c.image.startsWith(variables.repository) &&",
+    test: integration(POLICIES, "refuse one of another namespace"),
+  },
+  {
+    fault: "the operator may record any image as a pod's original, and go back to it",
+    file: "config/policies/operator-pods.yaml",
+    find: "variables.originals.all(o, o in variables.oldOriginals ||",
+    replace: "variables.originals.all(o, true || o in variables.oldOriginals ||",
+    test: integration(POLICIES, "refuse an original that the pod never had"),
+  },
+  {
+    fault: "whoever may make a pod may have it run a checkpoint's image",
+    file: "config/policies/checkpoint-images.yaml",
+    find: "path.startsWith(variables.prefix) &&",
+    replace: "path.startsWith(variables.repository) &&",
+    test: integration(POLICIES, "refuse them from everybody but kcr"),
+  },
+  {
+    fault: "a pod that kcr gave an image can be labelled by nobody any more",
+    file: "config/policies/checkpoint-images.yaml",
+    find: "variables.containers.filter(c, !variables.oldContainers.exists(o, o.name == c.name && o.?image == c.?image))",
+    replace: "variables.containers",
+    test: integration(POLICIES, "let a pod that kcr gave one live on"),
+  },
+  {
+    fault: "a token is shown that ends while the kubelet looks at it",
+    file: "src/agent/token/token.ts",
+    find: "until: asked + lifeMs - MARGIN_MS",
+    replace: "until: asked + lifeMs",
+    test: unit("src/agent/token/token.test.ts", "is renewed before it ends"),
+  },
+  {
+    fault: "a token that is not believed is shown again and again",
+    file: "src/agent/kubelet.ts",
+    find: "if (status === 401) kubelet.token.forget(token);",
+    replace: "",
+    test: unit("src/agent/kubelet.test.ts", "shows another token"),
+  },
+  {
+    fault: "an agent writes another node's Checkpoint, is refused, and tells nothing any more",
+    file: "src/agent/notes/controller.ts",
+    find: "if (checkpoint.spec.nodeName !== node) {\n      const message",
+    replace: "if (checkpoint.spec.nodeName === undefined) {\n      const message",
+    test: integration(PLANS, "are told on the pod, for the operator"),
+  },
+  {
+    fault: "a Checkpoint that another node's agent made up is restored",
+    file: "src/operator/restore/decide.ts",
+    find: "metadata.namespace === pod.metadata.namespace && spec.nodeName === pod.spec?.nodeName;",
+    replace: "metadata.namespace === pod.metadata.namespace && spec.nodeName !== undefined;",
+    test: unit(RESTORE, "is believed of its own namespace and node alone"),
   },
   // plans, notes and the self-test of the runtime handler
   {
