@@ -19,6 +19,7 @@ const LIBRARIES: Record<string, string[]> = {
   "src/oci": [],
   "src/store": [],
   "src/transfer": ["src/store"],
+  "src/engine": ["src/archive"],
   "src/api": ["src/kube", "src/oci"],
 };
 const PROGRAMS = ["src/operator", "src/agent", "src/runtime", "src/installer", "src/cli", "src/web"];

@@ -4,6 +4,8 @@
  *   kcr-dump run <directory>       does what <directory>/job says
  *   kcr-dump recover <directory>   undoes what a kcr-dump left that was killed; 75 while one is still at work
  *
+ * A third word is the number of a process of the host, 1 unless said.
+ *
  * Started by kcr's agent, it leaves the agent's control groups and namespaces for those of the host's first process:
  * whatever becomes of the agent, a dump goes on to its end and the container runs again. It is two processes: one
  * works, the other watches, and lets the container run on if the worker dies or takes too long.
@@ -31,6 +33,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -272,12 +275,15 @@ static int foreign_in(const char *cgroup) {
 
 /* ---- out of the agent's container ---- */
 
+/* Of the host's, the first. */
+static int host = 1;
+
 static bool join_namespaces(void) {
   static const char *const kinds[] = {"cgroup", "ipc", "uts", "net", "mnt"};
   int fds[5];
   for (int i = 0; i < 5; i++) {
     char path[32];
-    snprintf(path, sizeof path, "/proc/1/ns/%s", kinds[i]);
+    snprintf(path, sizeof path, "/proc/%d/ns/%s", host, kinds[i]);
     fds[i] = open(path, O_RDONLY | O_CLOEXEC);
     if (fds[i] < 0) return false;
   }
@@ -318,9 +324,11 @@ static bool mount_of(const char *controllers, size_t length, char *point, size_t
 
 /* Joins the control groups of the host's first process. True once it is no longer in those of the agent. */
 static bool leave_cgroups(void) {
-  char was[8192], is[8192], line[PATH_MAX + 256];
+  char was[8192], is[8192], line[PATH_MAX + 256], home[32], groups[64];
+  snprintf(home, sizeof home, "/proc/%d", host);
+  snprintf(groups, sizeof groups, "%s/cgroup", home);
   if (!read_text("/proc/self", "cgroup", was, sizeof was)) return false;
-  FILE *file = fopen("/proc/1/cgroup", "re");
+  FILE *file = fopen(groups, "re");
   if (file == NULL) return false;
   bool one = false;
   while (fgets(line, sizeof line, file) != NULL) {
@@ -341,7 +349,7 @@ static bool leave_cgroups(void) {
   }
   fclose(file);
   if (!one || !read_text("/proc/self", "cgroup", is, sizeof is)) return false;
-  return strcmp(was, is) != 0 || (read_text("/proc/1", "cgroup", was, sizeof was) && strcmp(was, is) == 0);
+  return strcmp(was, is) != 0 || (read_text(home, "cgroup", was, sizeof was) && strcmp(was, is) == 0);
 }
 
 /* ---- the worker ---- */
@@ -535,13 +543,19 @@ __attribute__((noreturn)) static void work(const char *directory) {
 
 /* ---- the watcher ---- */
 
+#define END_MS 5000
+
 static bool is_paused(enum step step) { return step > WAITING && step < RESUMED; }
 
 /* Ends the worker, the runtime and CRIU, and waits until they are gone: CRIU freezes what was frozen when it began. */
 static void end_group(pid_t worker) {
   kill(-worker, SIGKILL);
-  while (waitpid(worker, NULL, 0) < 0 && errno == EINTR) {}
-  for (int i = 0; i < 5000 && kill(-worker, SIGKILL) == 0; i++) rest_ms(1);
+  /* All that it left are children of this process now. One that hangs in the kernel is not waited for for ever. */
+  for (int i = 0; i < END_MS; i++) {
+    pid_t ended = waitpid(-1, NULL, WNOHANG);
+    if (ended < 0 && errno == ECHILD) return;
+    if (ended == 0) rest_ms(1);
+  }
 }
 
 static int watch(pid_t worker) {
@@ -583,6 +597,7 @@ static int run(const char *directory) {
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   sigprocmask(SIG_BLOCK, &child, NULL);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   pid_t worker = fork();
   if (worker < 0) fail("Job", "fork: %s", strerror(errno));
   if (worker == 0) {
@@ -621,11 +636,12 @@ static int recover(const char *directory) {
 }
 
 int main(int argc, char **argv) {
-  bool running = argc == 3 && strcmp(argv[1], "run") == 0;
-  if (!running && !(argc == 3 && strcmp(argv[1], "recover") == 0)) {
-    fputs("usage: kcr-dump run|recover <directory>\n", stderr);
+  bool running = argc >= 3 && strcmp(argv[1], "run") == 0;
+  if (argc > 4 || (!running && !(argc >= 3 && strcmp(argv[1], "recover") == 0))) {
+    fputs("usage: kcr-dump run|recover <directory> [<process of the host>]\n", stderr);
     return 2;
   }
+  if (argc == 4) host = atoi(argv[3]);
   signal(SIGPIPE, SIG_IGN);
   umask(077);
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
