@@ -681,8 +681,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "an agent may change other agents' Events",
     file: "config/policies/agent-events.yaml",
-    find: "[oldObject, object].filter(",
-    replace: "[oldObject == null ? object : oldObject].filter(o, request.operation == 'CREATE' && ",
+    find: "variables.own == [o.?reportingInstance.orValue('')]",
+    replace: "variables.own.size() == 1",
     test: integration(POLICIES, "touch no others"),
   },
   {
@@ -709,9 +709,9 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "the operator may give a pod another namespace's checkpoint",
     file: "config/policies/operator-pods.yaml",
-    find: "c.image.startsWith(variables.repository + request.namespace + '/checkpoint-') &&",
+    find: "c.image.startsWith(variables.checkpoints) &&",
     replace: "c.image.startsWith(variables.repository) &&",
-    test: integration(POLICIES, "refuse one of another namespace"),
+    test: integration(POLICIES, "refuse one of a namespace whose name goes on"),
   },
   {
     fault: "the operator may record any image as a pod's original, and go back to it",
