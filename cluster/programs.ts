@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { copyFile, cp, mkdir, readdir, rename, rm, symlink } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
-import { addLibrariesOf, addProgram } from "./image-root.ts";
+import { compileStatic } from "../scripts/compile.ts";
+import { addBusybox, addLibrariesOf, addProgram } from "./image-root.ts";
 import type { ImageOptions, Recipe } from "./images.ts";
 import { withLock } from "./lock.ts";
 import { pathExists } from "./netns.ts";
@@ -11,7 +12,7 @@ import { ensureRootfs } from "./rootfs.ts";
 import { run } from "./run.ts";
 
 /**
- * Images of ordinary programs that keep all they know in their memory, for tests. Nothing here is made unless a
+ * Images of programs for tests: ordinary ones, that keep all they know in their memory. Nothing here is made unless a
  * test asks for it.
  *
  * `java`, `python` and `node` are servers of one protocol, HTTP on port 8080: `PUT /key` keeps the body, `GET /key`
@@ -99,6 +100,16 @@ export const programs = {
       await addProgram(root, tree, node, "/usr/bin/node");
       await mkdir(join(root, "opt"));
       await copyFile(source("key-value.mjs"), join(root, "opt/key-value.mjs"));
+    },
+  },
+  /** See programs/torn.c; with a shell, to look at it. */
+  torn: {
+    tag: "1",
+    config: { entrypoint: ["/bin/torn"], env: [path] },
+    sources: [import.meta.filename, source("torn.c")],
+    async build(root, tree) {
+      await addBusybox(root, tree);
+      await compileStatic(source("torn.c"), join(root, "bin/torn"));
     },
   },
   memcached: {

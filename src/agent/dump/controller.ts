@@ -58,7 +58,7 @@ export function dumpController(context: Context): Controller {
 export function dumpReconciler(
   context: Context,
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
-  const { node, client, settings, archives, layout, caches, log, now } = context;
+  const { node, client, engine, settings, archives, layout, caches, log, now } = context;
   const slots = new Slots(settings.limits.perNode);
 
   return async (name, signal) => {
@@ -153,7 +153,7 @@ export function dumpReconciler(
       return done;
     }
     const inTime = now() < deadlineOf(request);
-    if (slots.isHeld(slotKey(request))) {
+    if (slots.isHeld(slotKey(request)) || !(await engine.settled(source))) {
       if (type === "resume" && !inTime) await fail(context, request, deadlineExceeded(request));
       return again(SLOT_POLL_MS);
     }

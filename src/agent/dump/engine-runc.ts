@@ -59,6 +59,16 @@ export class RuncEngine implements DumpEngine {
     }
   }
 
+  async settled({ lineage }: CaptureSource): Promise<boolean> {
+    try {
+      return (await recover(this.#options.tools, lineage.containerID)) === "clean";
+    } catch (error) {
+      // What cannot be undone fails the dump that comes next, which says so to whoever asked for it.
+      if (error instanceof DumpError) return true;
+      throw error;
+    }
+  }
+
   /**
    * Takes up what was left behind when an agent before this was killed: what is still being dumped is waited for,
    * what was given up is undone. Errors: none; what cannot be undone is logged, and tried again with the next dump.

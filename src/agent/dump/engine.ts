@@ -11,6 +11,11 @@ export interface DumpEngine {
    * Errors: KcrError; {@link retriesOf} says how often it is worth another try.
    */
   dump(target: Target, source: CaptureSource, secondsLeft: number): Promise<string>;
+  /**
+   * Whether no dump of the run is under way that another process has begun: its archive, if it made one, is there
+   * then. What such a process left undone is undone first.
+   */
+  settled(source: CaptureSource): Promise<boolean>;
 }
 
 /** What an engine did not do, and how often it is worth asking again. */
@@ -31,4 +36,6 @@ export const retriesOf = (error: unknown): number | undefined =>
 /** The kubelet, and through it the node's runtime. */
 export const kubeletEngine = (kubelet: KubeletOptions): DumpEngine => ({
   dump: (target, _source, secondsLeft) => checkpoint(kubelet, target, secondsLeft),
+  // Nobody knows; what it leaves behind is whole or not.
+  settled: async () => true,
 });

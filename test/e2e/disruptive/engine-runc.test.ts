@@ -1,0 +1,191 @@
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { checkpoints, requests } from "../../../src/api/kinds.ts";
+import { runtimeID } from "../../../src/api/pod.ts";
+import type { Pod } from "../../../src/kube/resources.ts";
+import { installKcr } from "../../support/install.ts";
+import { ARCHIVES, Installation } from "../../support/installation.ts";
+import { advance, carrier, mark } from "../../support/programs.ts";
+import { capture, crash, deployProtected, handlersReady, KCR } from "../../support/runtime.ts";
+import { crashAndCompare, deployTorn } from "../../support/torn.ts";
+import { waitFor } from "../../support/wait-for.ts";
+import { count, counter, RARELY, redis, redisCommand, World } from "../../support/world.ts";
+
+const cluster = inject("cluster");
+
+describe.skipIf(cluster === undefined)("engine runc", () => {
+  let world: World;
+  let kcr: Installation;
+  let node: string;
+  beforeAll(async () => {
+    world = await World.enter(cluster!, "engine");
+    kcr = new Installation(world);
+    node = world.worker("2.4");
+    await installKcr(world.cluster, {}, "runc");
+    await handlersReady(world);
+  });
+  afterAll(async () => {
+    await installKcr(world.cluster);
+    await handlersReady(world);
+    await world.leave();
+  });
+
+  const onNode = (script: string, name = node) => world.cluster.nodeExec(name, ["sh", "-c", script]);
+  /** What is left of direct dumps on a node. */
+  const leftovers = (name = node) => onNode(`ls ${KCR.dumps} 2>/dev/null || true`, name);
+  const request = (name: string) => world.client.get(requests, { namespace: world.namespace, name });
+  const checkpointsOf = async (pod: Pod) => {
+    const labelSelector = `pod=${pod.metadata.name}`;
+    return (await world.client.list(checkpoints, { namespace: world.namespace, labelSelector })).items;
+  };
+  const idOf = (pod: Pod) => runtimeID(pod.status?.containerStatuses?.[0]?.containerID) ?? "";
+  const deploy = (name: string, container: object, podSpec: object = {}) =>
+    deployProtected(world, { name, schedule: RARELY, node, containers: [container], podSpec });
+
+  it("dumps a container with its files, for its node's handler; the pause is reported", async () => {
+    const each = ["echo $mark >>/tmp/marks"];
+    const pod = await deploy(
+      "files",
+      { ...carrier(world, { each }), volumeMounts: [{ name: "data", mountPath: "/data" }] },
+      { volumes: [{ name: "data", emptyDir: {} }] },
+    );
+    await advance(world, pod);
+    await world.exec(pod, [
+      "sh",
+      "-euc",
+      "echo volume >/data/file; rm /bin/vi; mkdir /opt; ln /bin/ls /opt/ls",
+    ]);
+    const { status } = await capture(world, pod);
+    const { engine, frozenMicroseconds = 0, pausedMicroseconds = 0, copiedBytes = 0 } = status ?? {};
+    expect(engine).toBe("runc");
+    expect(frozenMicroseconds).toBeGreaterThan(0);
+    expect(pausedMicroseconds).toBeGreaterThan(frozenMicroseconds);
+    expect(copiedBytes).toBeGreaterThan(0);
+    await world.exec(pod, ["sh", "-euc", "echo later >/data/file; echo later >/bin/vi; rm -r /opt"]);
+
+    await crash(world, pod);
+
+    expect(await mark(world, pod)).toBe(1);
+    const found = await world
+      .exec(pod, ["sh", "-c", "cat /data/file; ls /bin/vi; test /bin/ls -ef /opt/ls && echo linked"])
+      .catch(String);
+    expect(found).toBe("volume\nlinked\n");
+    expect(await leftovers()).toBe("");
+  });
+
+  it("dumps a Redis, which containerd 2.3 restores from an image made of it", async () => {
+    const pod = await world.deploy({ name: "redis", schedule: RARELY, containers: [redis(world)] });
+    const ip = pod.status?.podIP ?? "";
+    expect(await redisCommand(ip, "SET name kept")).toBe("+OK");
+    const { status } = await world.checkpoint(pod);
+    expect(status).toMatchObject({ engine: "runc", phase: "ImageBuilt" });
+    await redisCommand(ip, "SET name lost");
+    await world.crash(pod);
+    expect(await redisCommand(ip, "GET name")).toContain("kept");
+    expect(await world.image(pod)).toBe(status?.runtimeImage);
+  });
+
+  it("waits until somebody's kubectl exec is out of the container", async () => {
+    const pod = await deploy("exec", counter(world));
+    const inside = world.exec(pod, ["sh", "-c", "touch /tmp/in; sleep 4; echo out"]);
+    await waitFor("the exec", () => onNode(`ls /proc/*/root/tmp/in | grep -q . && echo yes`));
+    const asked = Date.now();
+    const checkpoint = await world.checkpoint(pod);
+    expect(Date.now() - asked).toBeGreaterThan(2000);
+    expect(await inside).toBe("out\n");
+    expect(checkpoint.status?.engine).toBe("runc");
+  });
+
+  it("gives up, and says why, while an exec stays", async () => {
+    const pod = await deploy("stays", counter(world));
+    const inside = world.exec(pod, ["sh", "-c", "touch /tmp/stays; sleep 30"]).catch(() => {});
+    await waitFor("the exec", () => onNode(`ls /proc/*/root/tmp/stays | grep -q . && echo yes`));
+    const { status } = await world.request("stays", {
+      podReference: { name: pod.metadata.name },
+      timeoutSeconds: 12,
+    });
+    expect(status).toMatchObject({ phase: "Failed", reason: "ForeignProcess" });
+    const before = await count(world, pod);
+    await waitFor("the container to run", async () => (await count(world, pod)) > before);
+    await world.kill(pod);
+    await inside;
+  });
+
+  /** A program whose dump takes a while: much in memory, and much in a file of its own. */
+  async function deployLarge(name: string): Promise<Pod> {
+    const pod = await deploy(name, redis(world));
+    const ip = pod.status?.podIP ?? "";
+    await redisCommand(ip, "SETRANGE large 200000000 x", 20_000);
+    await redisCommand(ip, `SET name ${name}`);
+    await world.exec(pod, ["sh", "-c", "head -c 300000000 /dev/zero >/data/large"]);
+    return pod;
+  }
+  /** Runs again: its processes are not frozen, and it answers. */
+  const runs = (pod: Pod) =>
+    waitFor(
+      "the container to run",
+      async () => (await redisCommand(pod.status?.podIP ?? "", "PING", 500)) === "+PONG",
+      { timeoutMs: 10_000, intervalMs: 50 },
+    );
+  const atStep = (pod: Pod, step: string) => `grep -q ${step} ${KCR.dumps}/${idOf(pod)}/step`;
+
+  it.each(["dumping", "copying", "packing"])(
+    "whose agent is killed while it is at %s: the container runs on, and the request ends with one Checkpoint",
+    async (step) => {
+      const pod = await deployLarge(`agent-${step}`);
+      const killed = kcr.killOnce(await kcr.agent(node), atStep(pod, step));
+      await world.ask(step, { podReference: { name: pod.metadata.name } });
+      await killed;
+      expect((await request(step)).status?.phase, "it was over before the kill").toBe("InProgress");
+      await runs(pod);
+
+      expect((await world.ended(step)).status?.phase).toBe("Completed");
+      const taken = await checkpointsOf(pod);
+      expect(taken).toHaveLength(1);
+      await world.good(taken[0]!.metadata.name);
+      await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
+      await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
+      expect(await onNode(`ls -a ${ARCHIVES}`)).not.toContain(".part");
+      // And the next one works.
+      expect((await world.checkpoint(pod)).status?.engine).toBe("runc");
+    },
+  );
+
+  it("whose program is killed altogether, agent and all: the container runs on, and the next dump works", async () => {
+    const pod = await deployLarge("all");
+    const all = `for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = kcr-dump ] && kill -KILL \${p#/proc/}; done`;
+    const agent = await kcr.agent(node);
+    const killed = kcr.onceOn(node, atStep(pod, "dumping"), `${all}; true`);
+    await world.ask("all", { podReference: { name: pod.metadata.name } });
+    await killed;
+    await kcr.signal(agent, "SIGKILL");
+    await runs(pod);
+    expect((await world.ended("all")).status?.phase).toBe("Completed");
+    expect(await checkpointsOf(pod)).toHaveLength(1);
+    await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
+  });
+
+  it("finds memory and files of one instant, ten times", async () => {
+    const pod = await deployTorn(world, "torn");
+    for (let i = 0; i < 10; i += 1) {
+      const { before, after } = await crashAndCompare(world, pod);
+      expect(after).toBeGreaterThan(before);
+    }
+  });
+
+  it("says of a container what the node's runtime says of it", async () => {
+    const pod = await deploy("same", counter(world));
+    const { status } = await capture(world, pod);
+    const path = `/api/v1/nodes/${node}/proxy/checkpoint/${world.namespace}/${pod.metadata.name}/app`;
+    const made = await world.cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}" });
+    const [archive = ""] = (JSON.parse(made) as { items: string[] }).items;
+    const copy = KCR.copy(status?.digest?.slice("sha256:".length) ?? "");
+    for (const file of ["config.dump", "spec.dump", "status.dump"]) {
+      const own = JSON.parse(await onNode(`cat ${copy}/${file}`));
+      const theirs = JSON.parse(await onNode(`tar -xOf ${archive} ${file}`));
+      for (const one of [own, theirs])
+        for (const time of ["createdTime", "checkpointedTime"]) delete one[time];
+      expect(own, file).toEqual(theirs);
+    }
+    await onNode(`rm ${archive}`);
+  });
+});
