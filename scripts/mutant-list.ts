@@ -758,8 +758,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a Checkpoint that another node's agent made up is restored",
     file: "src/operator/restore/decide.ts",
-    find: "metadata.namespace === pod.metadata.namespace && spec.nodeName === pod.spec?.nodeName;",
-    replace: "metadata.namespace === pod.metadata.namespace && spec.nodeName !== undefined;",
+    find: "metadata.namespace === pod.namespace && spec.nodeName === pod.nodeName;",
+    replace: "metadata.namespace === pod.namespace && spec.nodeName !== undefined;",
     test: unit(RESTORE, "is believed of its own namespace and node alone"),
   },
   // plans, notes and the self-test of the runtime handler

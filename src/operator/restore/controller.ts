@@ -21,6 +21,8 @@ import { decideRestore, mayBeOf, type RestoreDecision, type RestoreInput } from 
 import { PullProbe } from "./pull-probe.ts";
 import { imageObstacle } from "./strategy.ts";
 
+const placeOf = ({ metadata, spec }: Pod) => ({ namespace: metadata.namespace, nodeName: spec?.nodeName });
+
 /** How soon to try again what a policy forbade, in milliseconds. */
 const FORBIDDEN_MS = 30_000;
 
@@ -70,7 +72,7 @@ export function restoreController(context: Context): Controller {
 
   /** The Checkpoints of the pod, whatever others claim to be of it. */
   const ownCheckpoints = (pod: Pod): Checkpoint[] =>
-    caches.checkpoints.byIndex(BY_POD_UID, pod.metadata.uid ?? "").filter((c) => mayBeOf(c, pod));
+    caches.checkpoints.byIndex(BY_POD_UID, pod.metadata.uid ?? "").filter((c) => mayBeOf(c, placeOf(pod)));
 
   /**
    * The Checkpoints that the state of the pod's containers may have come from: its own, and those of the pods
@@ -79,19 +81,21 @@ export function restoreController(context: Context): Controller {
   const related = (pod: Pod, ...parents: (string | undefined)[]): Checkpoint[] => {
     const { namespace, uid = "" } = pod.metadata;
     const found: Checkpoint[] = [];
-    const podUIDs = new Set([uid]);
+    /** The pods, and the node of each. */
+    const nodeOf = new Map([[uid, pod.spec?.nodeName]]);
     const follow = (names: (string | undefined)[]): void => {
       for (const name of new Set(names)) {
-        const from = name && caches.checkpoints.get(namespace, name)?.status?.lineage?.podUID;
-        if (from) podUIDs.add(from);
+        const parent = name === undefined ? undefined : caches.checkpoints.get(namespace, name);
+        const from = parent?.status?.lineage?.podUID;
+        if (from !== undefined && !nodeOf.has(from)) nodeOf.set(from, parent?.spec.nodeName);
       }
     };
     follow(parents);
     // Grows while it is walked.
-    for (const podUID of podUIDs) {
+    for (const [podUID, nodeName] of nodeOf) {
       const own = caches.checkpoints
         .byIndex(BY_POD_UID, podUID)
-        .filter((c) => (podUID === uid ? mayBeOf(c, pod) : c.metadata.namespace === namespace));
+        .filter((c) => mayBeOf(c, { namespace, nodeName }));
       found.push(...own);
       follow(own.map((c) => c.status?.lineage?.parent));
     }

@@ -5,7 +5,6 @@ import { KcrError } from "../../api/errors.ts";
 import { lineageOf } from "../../api/lineage.ts";
 import type { ContainerStatus } from "../../api/pod.ts";
 import { type ContainerRecord, containerRecord } from "../../api/records.ts";
-import type { Pod } from "../../kube/resources.ts";
 import { decideRestore, mayBeOf, type RestoreDecision, type RestoreInput } from "./decide.ts";
 
 const NOW = new Date("2026-01-01T01:00:00Z");
@@ -661,13 +660,10 @@ describe("decisions", () => {
 });
 
 describe("a Checkpoint that says it is of a pod", () => {
-  const pod = (namespace: string, nodeName: string) =>
-    ({ metadata: { name: "web", namespace, uid: "pod" }, spec: { nodeName } }) as Pod;
-
   it("is believed of its own namespace and node alone", () => {
     const made = checkpoint("a", { minute: 1, run: 0 });
-    expect(mayBeOf(made, pod("shop", "worker"))).toBe(true);
-    expect(mayBeOf(made, pod("another", "worker"))).toBe(false);
-    expect(mayBeOf(made, pod("shop", "another"))).toBe(false);
+    expect(mayBeOf(made, { namespace: "shop", nodeName: "worker" })).toBe(true);
+    expect(mayBeOf(made, { namespace: "another", nodeName: "worker" })).toBe(false);
+    expect(mayBeOf(made, { namespace: "shop", nodeName: "another" })).toBe(false);
   });
 });

@@ -6,7 +6,6 @@ import { isGood, isPoisoned } from "../../api/kinds.ts";
 import { originOf } from "../../api/lineage.ts";
 import { type ContainerStatus, runtimeID } from "../../api/pod.ts";
 import type { ContainerRecord } from "../../api/records.ts";
-import type { Pod } from "../../kube/resources.ts";
 import { equalReference } from "./reference.ts";
 
 export interface RestoreInput {
@@ -419,11 +418,13 @@ function goBack(input: RestoreInput, record: ContainerRecord, to: Checkpoint, no
 }
 
 /**
- * Whether a Checkpoint that says it is of this pod can be: it was made on the pod's node, which a pod never leaves. What
+ * Whether a Checkpoint that says it is of a pod can be: it was made on that pod's node, which a pod never leaves. What
  * an agent makes bears its own node, so that none can pass a Checkpoint off as another node's pod's.
  */
-export const mayBeOf = ({ metadata, spec }: Checkpoint, pod: Pod): boolean =>
-  metadata.namespace === pod.metadata.namespace && spec.nodeName === pod.spec?.nodeName;
+export const mayBeOf = (
+  { metadata, spec }: Checkpoint,
+  pod: { namespace: string | undefined; nodeName: string | undefined },
+): boolean => metadata.namespace === pod.namespace && spec.nodeName === pod.nodeName;
 
 /**
  * Of one container only the image can change: a checkpoint fits what runs the image that it was made of. What
