@@ -124,6 +124,11 @@ describe("a run that was restored", () => {
     });
     expect(third.type === "restore" && third.candidates.map((c) => c.checkpoint)).toEqual(["c2", "c1"]);
   });
+  it("that ended before it was started has crashed at once", () => {
+    const end = { exitCode: 128, startedMs: 0, finishedMs: T0 + 100 };
+    const given = { ...restored(candidate(3), { crashes: { "uid-3": 1 } }), end };
+    expect(decideCreate(input(given))).toMatchObject({ state: { crashes: { "uid-3": 2 } } });
+  });
   it("that ran well is forgiven what was before", () => {
     const decision = decideCreate(
       input({ ...restored(candidate(3), { crashes: { "uid-3": 2 } }), end: ranFor(31_000) }),

@@ -6,6 +6,7 @@ import { STATE_VERSION, stateOfRun } from "../store/runs.ts";
 /** How a run ended, as the container runtime wrote it down. */
 export interface End {
   exitCode: number;
+  /** 0 when it ended before it was started: so does what ends between its restore and the call of `start`. */
   startedMs: number;
   finishedMs: number;
 }
@@ -87,8 +88,9 @@ export function decideCreate(input: CreateInput): CreateDecision {
   const parent = parentOf(last, state);
   const crashes = { ...state.crashes };
   if (parent !== undefined && cause.type !== "sandbox") {
-    const ran =
-      input.end === undefined ? nowMs - last!.createdMs : input.end.finishedMs - input.end.startedMs;
+    // A run that ended before the container runtime had started it has no start of its own.
+    const startedMs = input.end?.startedMs || last!.createdMs;
+    const ran = (input.end?.finishedMs ?? nowMs) - startedMs;
     if (ran < plan.stableSeconds * 1000) crashes[parent.uid] = (crashes[parent.uid] ?? 0) + 1;
     else delete crashes[parent.uid];
   }
