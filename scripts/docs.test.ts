@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
+import type { Message } from "../src/agent/notes/decide.ts";
 import { checkpointSpec } from "../src/api/checkpoint.ts";
 import { customResourceDefinitions } from "../src/api/crd.ts";
 import { ERRORS } from "../src/api/errors.ts";
@@ -84,7 +85,8 @@ describe.each(everyPage)("%s", (path, text) => {
       /`((?:Kubelet|Registry|ImagePull|Invalid|Strategy|Restore|Node|Checkpoint)[A-Z]\w+)`/g,
     );
     const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests", "CheckpointRestores"];
-    expect(codes.filter((code) => !(code in ERRORS) && !kinds.includes(code))).toEqual([]);
+    const known = [...Object.keys(ERRORS), ...kinds, "RestoreRefused" satisfies Message["reason"]];
+    expect(codes.filter((code) => !known.includes(code))).toEqual([]);
     const folders = matchesOf(text, /`((?:src|config|docs|cluster|demo|bench|test|scripts)\/[\w./-]*)`/g);
     expect(folders.filter((folder) => !existsSync(join(root, folder)))).toEqual([]);
   });
