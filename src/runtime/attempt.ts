@@ -17,7 +17,7 @@ import { isUntouched, overlayAt } from "./overlay.ts";
 import { checkCopy } from "./parts/copy-check.ts";
 import { PartError } from "./parts/errors.ts";
 import { differences } from "./parts/fit.ts";
-import { imagesWithHostname } from "./parts/hostname.ts";
+import { hostnameOf, imagesWithHostname } from "./parts/hostname.ts";
 import { MARKER_VERSION, writeMarker } from "./parts/marker.ts";
 import { divergingPath, missingMounts } from "./parts/mounts.ts";
 import { readHandlerNote } from "./parts/note.ts";
@@ -116,7 +116,7 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
     volumes = await putBackVolumes({ copyDir: copy, note, spec, signal });
     undoing.defer(() => volumes?.undo());
   }
-  const hostname = variable(spec.process.env, "HOSTNAME");
+  const hostname = await hostnameOf(spec);
   const imagePath =
     hostname === undefined
       ? join(copy, CHECKPOINT_DIRECTORY)
@@ -205,10 +205,6 @@ export const nodeName = (): string => readFileSync("/proc/sys/kernel/hostname", 
 function ownVolumes(note: HandlerNote | undefined, { sharedVolumes = [] }: Plan): HandlerNote | undefined {
   return note && { ...note, captured: note.captured.filter(({ name }) => !sharedVolumes.includes(name)) };
 }
-
-/** The value that a process gets for a variable: the last one. */
-const variable = (env: readonly string[], name: string): string | undefined =>
-  env.findLast((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1);
 
 /** The last message of the runtime's own log, of which it has one JSON object a line. */
 function lastError(log: string | undefined): string {
