@@ -18,6 +18,13 @@ const read = (path: string): string => readFileSync(join(root, path), "utf8");
 const pages = ["README.md", ...globSync("docs/**/*.md", { cwd: root }).sort()];
 const everyPage = pages.map((path) => [path, read(path)] as const);
 
+/** What is looked at of a file in config/. */
+interface Manifest {
+  kind?: string;
+  metadata?: { name?: string };
+  spec?: { template?: { metadata?: { labels?: Record<string, string> } } };
+}
+
 const matchesOf = (text: string, pattern: RegExp): string[] =>
   [...text.matchAll(pattern)].map((match) => match[1]!);
 
@@ -129,6 +136,66 @@ describe("examples", () => {
       expect(scheduleSpec.partial().strict().safeParse(spec).error, patch).toBeUndefined();
     }
   });
+});
+
+describe("commands", () => {
+  const shell = everyPage.flatMap(([path, text]) =>
+    codeOf(text, "sh").map((code) => [path, code.replaceAll("\\\n", " ")] as const),
+  );
+  const manifests = globSync("config/**/*.yaml", { cwd: root }).flatMap((path) =>
+    parseAllDocuments(read(path)).map((document) => document.toJS() as Manifest),
+  );
+  const shipped = (kind: string, name: string): Manifest | undefined =>
+    manifests.find((object) => object.kind?.toLowerCase() === kind && object.metadata?.name === name);
+
+  it.each(shell)("in %s speak to objects that kcr ships", (_path, code) => {
+    const named = [...code.matchAll(/\b(deployment|daemonset)[ /](kcr-[\w-]+)/g)];
+    expect(
+      named.filter(([, kind, name]) => shipped(kind!, name!) === undefined).map(([text]) => text),
+    ).toEqual([]);
+    const labels = [...code.matchAll(/-l ([\w./-]+)=([\w./-]+)/g)];
+    const isLabelled = ([, key, value]: RegExpExecArray) =>
+      manifests.some(({ spec }) => spec?.template?.metadata?.labels?.[key!] === value);
+    expect(labels.filter((match) => !isLabelled(match)).map(([text]) => text)).toEqual([]);
+  });
+
+  it("that patch what kcr ships by a path find something there", () => {
+    const patches = shell.flatMap(([, code]) => [
+      ...code.matchAll(/patch (\w+) (kcr-[\w-]+) --type=json +-p '([^']+)'/g),
+    ]);
+    expect(patches.length).toBeGreaterThan(0);
+    for (const [, kind, name, patch] of patches) {
+      for (const { path } of JSON.parse(patch!) as { path: string }[]) {
+        const parts = path.split("/").slice(1);
+        const found = parts.reduce<unknown>(
+          (all, key) => (all as Record<string, unknown>)?.[key],
+          shipped(kind!, name!),
+        );
+        expect(found, path).toBeDefined();
+      }
+    }
+  });
+
+  it("of npm have the flags that they are given", () => {
+    const scripts = JSON.parse(read("package.json")).scripts as Record<string, string>;
+    const given = everyPage.flatMap(([path, text]) =>
+      [...text.matchAll(/\bnpm run ([\w:-]+) -- ([^\n`]*)/g)].flatMap(([, script, words]) =>
+        matchesOf(words!, /(?<=^| )--([\w-]+)/g).map((flag) => ({ path, script: script!, flag })),
+      ),
+    );
+    expect(given.length).toBeGreaterThan(2);
+    const programOf = (script: string) => read(scripts[script]!.split(" ")[1]!);
+    expect(given.filter(({ script, flag }) => !programOf(script).includes(`--${flag}`))).toEqual([]);
+  });
+});
+
+it("every reason of an Event that the reference lists is given somewhere", () => {
+  const [, section = ""] = read("docs/reference/annotations-labels.md").split("## Events of restores\n");
+  const reasons = matchesOf(section.split("\n## ")[0]!, /^\| `(\w+)` \|/gm);
+  const sources = globSync("src/**/*.ts", { cwd: root }).filter((path) => !path.endsWith(".test.ts"));
+  const code = sources.map(read).join("\n");
+  expect(reasons).toContain("Restored");
+  expect(reasons.filter((reason) => !code.includes(`"${reason}"`) && !(reason in ERRORS))).toEqual([]);
 });
 
 it("the settings table names every setting with its default, and no other", () => {
