@@ -484,6 +484,15 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       await withCandidates(pod, "one");
     });
 
+    it("are told also when the node says nothing of a change", async () => {
+      await startAgent();
+      await rm(layout.runs, { recursive: true });
+      const pod = await makePod("cache-0");
+      await note(pod, { type: "fresh", reason: "PlanMissing", message: "no plan came", lost: true });
+      await told("StartedFresh", 1);
+      await waitFor("the note to go", async () => (await notesLeft(pod)).length === 0);
+    });
+
     it("told a second time, by an agent that was killed before it could remove them, count once", async () => {
       await schedule();
       const pod = await makePod("cache-0");
