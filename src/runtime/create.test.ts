@@ -18,6 +18,7 @@ import { parseCall } from "./args.ts";
 import { readConf } from "./conf.ts";
 import { create, identityOf } from "./create.ts";
 import { parseSpec } from "./parts/spec.ts";
+import { VOLUMES_MARK } from "./undo.ts";
 
 /** Creates that cannot become a restore, for the node has no copy of what they are to restore. */
 
@@ -116,6 +117,20 @@ describe("where nothing can be restored and the fallback is Fail", () => {
     const state = parseState(readFileSync(join(layout.run(key), STATE), "utf8"));
     expect(stateOfRun(state, "run-2")).toMatchObject({ restoredFrom: parent });
   });
+});
+
+it("a volume that a restore had in hand when the power went has its files again, also for a fresh start", async () => {
+  restoredBefore(plan());
+  const volume = join(root, "volume");
+  put(join(volume, ".kcr-before/file"), "of then");
+  put(join(volume, "file"), "half of the checkpoint's");
+  put(join(layout.work("run-3"), VOLUMES_MARK), JSON.stringify([volume]));
+  const state = parseState(readFileSync(join(layout.run(key), STATE), "utf8"))!;
+  const cutOff = { ...state, chain: [...state.chain, "run-3"], before: state };
+  put(join(layout.run(key), STATE), JSON.stringify(cutOff));
+  expect(await call("run-4")).toBe("create");
+  expect(readdirSync(volume)).toEqual(["file"]);
+  expect(readFileSync(join(volume, "file"), "utf8")).toBe("of then");
 });
 
 describe("whose container it is", () => {

@@ -12,7 +12,7 @@ import { endOf } from "./exit.ts";
 import { Notebook } from "./notebook.ts";
 import { asPartError, type PartError } from "./parts/errors.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
-import { finish, undo } from "./undo.ts";
+import { finish, settle, undo } from "./undo.ts";
 
 /** What becomes of the call: the container runs; the real `create` shall be run; it shall fail. */
 export type Outcome = "restored" | "create" | "refused";
@@ -32,6 +32,9 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const layout = new Layout(conf.state);
   const notebook = new Notebook(layout, who);
   const last = notebook.last();
+  const state = notebook.state();
+  const [newest] = state?.chain.slice(-1) ?? [];
+  if (newest !== last?.id) ifPossible(() => settle(layout, newest));
   const isAwaited = spec.annotations[STAMP] !== undefined && last === undefined;
   const plan = isAwaited ? await planOf(notebook, conf.waitSeconds * 1000) : notebook.plan();
   const head = (cause: string): NoteHead => ({
@@ -60,7 +63,7 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     last,
     end: last && endOf(conf, last.id),
     killed: notebook.killed(),
-    state: notebook.state(),
+    state,
     sandbox: who.sandbox,
     nowMs: began,
   });
@@ -78,9 +81,9 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     const isArmed = decision.armed !== undefined && candidate === decision.candidates[0];
     const attempted = Date.now();
     // Written before: a run that was restored is never taken for a fresh one, whatever is killed when.
-    const state = afterRestore(decision.state, { id, last, candidate, before: decision.before });
+    const next = afterRestore(decision.state, { id, last, candidate, before: decision.before });
     const failure =
-      remember(candidate, () => notebook.writeState(state)) ?? (await attempt(creation, candidate));
+      remember(candidate, () => notebook.writeState(next)) ?? (await attempt(creation, candidate));
     if (failure === undefined) {
       notebook.writeLast({ id, sandbox: who.sandbox, createdMs: attempted });
       notebook.note({

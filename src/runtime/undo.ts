@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Layout } from "../store/layout.ts";
+import { isContainerID, type Layout } from "../store/layout.ts";
 import type { Call } from "./args.ts";
 import type { Conf } from "./conf.ts";
 import { dropFormerFiles, takeBackVolumes } from "./parts/volumes.ts";
@@ -28,8 +28,11 @@ export function finish(layout: Layout, id: string): boolean {
 }
 
 /** Of a container that is gone: its volumes are as they were before a restore that was cut off. */
-export function settle(layout: Layout, id: string): void {
-  if (!finish(layout, id)) takeBackVolumes(sourcesIn(join(layout.work(id), VOLUMES_MARK)));
+export function settle(layout: Layout, id: string | undefined): void {
+  if (!isContainerID(id)) return;
+  const work = layout.work(id);
+  if (!finish(layout, id)) takeBackVolumes(sourcesIn(join(work, VOLUMES_MARK)));
+  rmSync(work, { recursive: true, force: true });
 }
 
 /**
