@@ -38,7 +38,7 @@ export interface Creation {
   id: string;
   bundle: string;
   spec: RuntimeSpec;
-  /** When it has to be over, in milliseconds since 1970; `signal` aborts then. */
+  /** When it has to be over, by `performance.now()`; `signal` aborts then. */
   deadline: number;
   signal: AbortSignal;
 }
@@ -190,7 +190,7 @@ async function fits(
   }
   const bytes = index.files.filter(({ path }) => isPageData(path)).reduce((sum, { size }) => sum + size, 0);
   const seconds = bytes / 1e6 / conf.readMBPerSecond;
-  if (seconds * 1000 > deadline - Date.now()) {
+  if (seconds * 1000 > deadline - performance.now()) {
     throw new Unfit(
       "RestoreTooLong",
       `${Math.round(bytes / 1e6)} MB would take some ${Math.round(seconds)} s to restore, the limit is ${conf.restoreSeconds} s`,

@@ -24,6 +24,8 @@ const POLL_MS = 100;
 /** A `create` of a container that has a plan, or waits for one. */
 export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const began = Date.now();
+  // The clock may be set while it is waited: after a boot it often is.
+  const deadline = performance.now() + conf.restoreSeconds * 1000;
   const [id] = call.words;
   const bundle = resolve(call.flags.get("bundle") ?? ".");
   const spec = await readSpec(resolve(bundle, "config.json"));
@@ -72,12 +74,11 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     return giveUp({ plan, notebook, call }, { ...head(cause), reason, message, lost, failed });
   }
 
-  const deadline = began + conf.restoreSeconds * 1000;
-  const signal = AbortSignal.timeout(Math.max(1, deadline - Date.now()));
+  const signal = AbortSignal.timeout(Math.max(1, Math.round(deadline - performance.now())));
   const creation: Creation = { conf, layout, call, plan, id, bundle, spec, deadline, signal };
   const failed: Failure[] = [...decision.failed];
   for (const candidate of decision.candidates) {
-    if (Date.now() > deadline) break;
+    if (performance.now() > deadline) break;
     const isArmed = decision.armed !== undefined && candidate === decision.candidates[0];
     const attempted = Date.now();
     // Written before: a run that was restored is never taken for a fresh one, whatever is killed when.
@@ -187,10 +188,10 @@ function refuse(call: Call, msg: string): void {
 
 /** Waits for a plan that is still being made. */
 async function planOf(notebook: Notebook, waitMs: number): Promise<Plan | undefined> {
-  const deadline = Date.now() + waitMs;
+  const deadline = performance.now() + waitMs;
   for (;;) {
     const plan = notebook.plan();
-    if (plan !== undefined || Date.now() >= deadline) return plan;
+    if (plan !== undefined || performance.now() >= deadline) return plan;
     await sleep(POLL_MS);
   }
 }

@@ -383,7 +383,7 @@ static int run_node(const char *phase, int argc, char **argv) {
     for (int fd = 0; null >= 0 && fd < 3; fd++) dup2(null, fd);
     if (null > 2) close(null);
     exec_node(phase, argc, argv);
-    _exit(EXIT_CREATE);
+    _exit(127);
   }
   struct timespec end, now;
   clock_gettime(CLOCK_MONOTONIC, &end);

@@ -113,11 +113,16 @@ describe("a create", () => {
     expect(existsSync(state("runs", "other"))).toBe(false);
   });
 
-  it("is refused where the Node part cannot run and no fresh start is wanted", () => {
-    put(state("plans", UID, "main.json"), '{ "fallback": "Fail" }');
-    expect(call(...create(bundle(ofContainerd())))).toEqual({ status: 1, told: [] });
-    expect(existsSync(state("runs"))).toBe(false);
-  });
+  it.each([false, true])(
+    "is refused where the Node part cannot run and no fresh start is wanted",
+    (isThere) => {
+      if (isThere) put(at("runtime.mjs"), "");
+      put(state("plans", UID, "main.json"), '{ "fallback": "Fail" }');
+      expect(call(...create(bundle(ofContainerd())))).toEqual({ status: 1, told: [] });
+      expect(existsSync(state("runs"))).toBe(false);
+      rmSync(at("runtime.mjs"), { force: true });
+    },
+  );
 
   it("is refused once where files of a restore are left that cannot be taken back", () => {
     put(state("plans", UID, "main.json"), "{}");
