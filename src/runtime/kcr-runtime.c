@@ -94,6 +94,7 @@ struct call {
   int command; /* index in argv; 0: none was found, or not for sure */
   const char *id;
   const char *bundle;
+  const char *log; /* where the caller looks for the reason of an error */
   bool all;   /* kill --all */
   bool odd;   /* something that a restore cannot carry over */
 };
@@ -133,7 +134,8 @@ static struct call parse(int argc, char **argv) {
     if (flag_name(argv[i], name, sizeof name, &value) == NULL || name[0] == 0) return call;
     if (is_one_of(name, global_bools)) continue;
     if (!is_one_of(name, global_values)) return call;
-    if (value == NULL) i++;
+    if (value == NULL && i + 1 < argc) value = argv[++i];
+    if (strcmp(name, "log") == 0) call.log = value;
   }
   if (i >= argc) return call;
   call.command = i;
@@ -525,6 +527,17 @@ static int selftest(const char *directory) {
 
 /* ---- the calls that are more than passed on ---- */
 
+/* As the real runtime says why it fails. */
+static void refuse(const struct call *call, const char *why) {
+  FILE *log = call->log == NULL ? NULL : fopen(call->log, "ae");
+  if (log != NULL) {
+    fprintf(log, "{\"level\":\"error\",\"msg\":\"kcr: %s\"}\n", why);
+    fclose(log);
+  }
+  fprintf(stderr, "kcr-runtime: %s\n", why);
+  exit(1);
+}
+
 static bool wants_fail(const char *plan) {
   char fallback[16];
   char *json = read_file(plan);
@@ -540,8 +553,7 @@ static void give_up(const struct call *call, const struct identity *who) {
   if (path_in_state(path, "runs/%s/%s/state.json", who->uid, who->container)) unlink(path);
   if (!path_in_state(path, "work/%s/dirty", call->id) || access(path, F_OK) != 0) return;
   note_run(call->id, who);
-  fputs("kcr-runtime: a restore broke off and could not be undone; the next start begins afresh\n", stderr);
-  exit(1);
+  refuse(call, "a restore broke off and could not be undone; the next start begins afresh");
 }
 
 static void create(int argc, char **argv, const struct call *call) {
@@ -571,8 +583,7 @@ static void create(int argc, char **argv, const struct call *call) {
       exit(0);
     }
     if (ended != EXIT_CREATE && wants_fail(plan)) {
-      fputs("kcr-runtime: the restore broke off, and no other start is wanted\n", stderr);
-      exit(1);
+      refuse(call, "the restore broke off, and no other start is wanted");
     }
     if (cleaned != EXIT_CREATE) give_up(call, &who);
   }

@@ -127,7 +127,12 @@ describe("a create", () => {
   it("is refused once where files of a restore are left that cannot be taken back", () => {
     put(state("plans", UID, "main.json"), "{}");
     put(state("work", ID, "dirty"), "/nowhere");
-    expect(call(...create(bundle(ofContainerd())))).toEqual({ status: 1, told: [] });
+    const argv = ["--log", at("log.json"), ...create(bundle(ofContainerd()))];
+    expect(call(...argv)).toEqual({ status: 1, told: [] });
+    expect(JSON.parse(readFileSync(at("log.json"), "utf8"))).toMatchObject({
+      level: "error",
+      msg: expect.stringContaining("could not be undone"),
+    });
     expect(parseLast(readFileSync(state("runs", UID, "main", "last"), "utf8"))?.id).toBe(ID);
   });
 
