@@ -94,6 +94,7 @@ struct call {
   int command; /* index in argv; 0: none was found, or not for sure */
   const char *id;
   const char *bundle;
+  const char *root; /* where the real runtime keeps its containers */
   const char *log; /* where the caller looks for the reason of an error */
   bool all;   /* kill --all */
   bool odd;   /* something that a restore cannot carry over */
@@ -125,7 +126,7 @@ static const char *flag_name(const char *word, char *name, size_t size, const ch
 
 /* Errors: a word that is not known leaves `command` at 0, or `id` at NULL: the call is not ours to understand. */
 static struct call parse(int argc, char **argv) {
-  struct call call = {0};
+  struct call call = {.root = "/run/runc"};
   char name[64];
   const char *value;
   int i = 1;
@@ -136,6 +137,7 @@ static struct call parse(int argc, char **argv) {
     if (!is_one_of(name, global_values)) return call;
     if (value == NULL && i + 1 < argc) value = argv[++i];
     if (strcmp(name, "log") == 0) call.log = value;
+    if (strcmp(name, "root") == 0) call.root = value;
   }
   if (i >= argc) return call;
   call.command = i;
@@ -494,9 +496,19 @@ static int reset_overlay(const char *path) {
   }
   char *plain = options;
   if (strncmp(plain, "rw,", 3) == 0) plain += 3;
-  if (umount2(path, 0) != 0) return 1;
+  /* What runc mounts into it for the length of a restore is there still if it was killed. */
+  if (umount2(path, 0) != 0 && umount2(path, MNT_DETACH) != 0) return 1;
   if (!empty_directory(upper) || !empty_directory(work)) return 1;
   return mount("overlay", path, "overlay", flags, plain) == 0 ? 0 : 1;
+}
+
+/*
+ * For the length of a restore runc has the container's root file system, and for a moment all its volumes in it,
+ * mounted in its own directory as well (`criu-root`). Killed, it leaves them there, and its `delete` of a container
+ * that it knows nothing of removes that directory with all that is in it: so they have to go first.
+ */
+static void detach(const char *path) {
+  for (int i = 0; i < 16 && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0; i++) {}
 }
 
 /* ---- the self-test's program: it must come back with its memory ---- */
@@ -613,6 +625,10 @@ static void deleting(int argc, char **argv, const struct call *call) {
   if (call->id == NULL || !is_id(call->id)) return;
   if (path_in_state(path, "ids/%s", call->id)) unlink(path);
   /* A restore that was killed with volumes in its hands: first nothing may run in them any more. */
+  char mounted[PATH_MAX];
+  if (path_in_state(path, "work/%s", call->id) && access(path, F_OK) == 0 && call->root != NULL &&
+      snprintf(mounted, sizeof mounted, "%s/%s/criu-root", call->root, call->id) < (int)sizeof mounted)
+    detach(mounted);
   bool open = path_in_state(path, "work/%s/volumes.json", call->id) && access(path, F_OK) == 0;
   int ended = open ? run_real_and_wait(argv) : -1;
   if (open) run_node("delete", argc, argv);
@@ -637,6 +653,10 @@ static bool is_restored(const struct call *call) {
 int main(int argc, char **argv) {
   if (argc >= 3 && strcmp(argv[1], "--kcr-selftest") == 0) return selftest(argv[2]);
   if (argc == 3 && strcmp(argv[1], "--kcr-reset-overlay") == 0) return reset_overlay(argv[2]);
+  if (argc == 3 && strcmp(argv[1], "--kcr-detach") == 0) {
+    detach(argv[2]);
+    return 0;
+  }
   if (argc >= 3 && strcmp(argv[1], "--kcr-with-caller") == 0) {
     end_with_caller(getppid());
     execvp(argv[2], argv + 2);

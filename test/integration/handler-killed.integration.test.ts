@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { COPY_VERSION, HANDLER_NOTE, VOLUMES } from "../../src/store/copy.ts";
 import { Layout } from "../../src/store/layout.ts";
 import { PLAN_VERSION, type Plan } from "../../src/store/plan.ts";
@@ -28,11 +28,23 @@ const ID = "c0ffee".repeat(8);
 const key = { podUID: POD_UID, container: "main" };
 const sha256 = (data: Uint8Array | string): string => createHash("sha256").update(data).digest("hex");
 
-/** In the real runtime's place: a restore that does not end, and says who it is. */
+/**
+ * In the real runtime's place: a restore that does not end, with the mounts that runc makes for it, and a delete that
+ * removes all it finds, as runc does with a container that it does not know.
+ */
 const RUNTIME = `#!/bin/sh
+own=$KCR_TEST/runc/${ID}
 for word; do
   case $word in
-    restore) echo $$ >"$KCR_TEST/pid.half"; mv "$KCR_TEST/pid.half" "$KCR_TEST/pid"; exec sleep 600 ;;
+    restore)
+      mkdir -p "$own/criu-root"
+      mount --bind "$KCR_TEST/bundle/rootfs" "$own/criu-root"
+      mount --bind "$KCR_TEST/precious" "$KCR_TEST/bundle/rootfs/mnt"
+      mount --bind "$KCR_TEST/precious" "$own/criu-root/mnt"
+      touch "$KCR_TEST/restoring"
+      exec sleep 600 ;;
+    delete) rm -rf "$own" ;;
+    create) touch "$KCR_TEST/created" ;;
   esac
 done
 `;
@@ -50,7 +62,10 @@ beforeEach(async () => {
   program = await makeHome(join(root, "home"), await buildHandler(root), {
     runtime: join(root, "runtime"),
     state: layout.root,
+    restore_seconds: "3",
   });
+  put(join(root, "precious/file"), "kept");
+  mkdirSync(join(root, "lower/mnt"), { recursive: true });
   const mounts = [{ destination: "/data", type: "bind", source: volume(), options: ["rbind", "rw"] }];
   const config = JSON.stringify({ ...goodConfig(), mounts });
   put(join(root, "bundle/config.json"), config);
@@ -85,7 +100,8 @@ beforeEach(async () => {
   put(join(layout.run(key), LAST), formatLast({ id: "run-1", sandbox: "box-1", createdMs: 1 }));
 });
 afterEach(() => {
-  spawnSync("umount", ["-l", rootfs()]);
+  for (const path of [join(root, "runc", ID, "criu-root"), rootfs()]) spawnSync("umount", ["-l", path]);
+  expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(root);
   rmSync(root, { recursive: true, force: true });
 });
 
@@ -143,24 +159,39 @@ const processes = (): number[] =>
       }
     });
 
-test.skipIf(process.getuid?.() !== 0)(
-  "nothing of a restore lives on when its caller is killed, and the volume is what it was once the container is deleted",
-  { timeout: 60_000 },
-  async () => {
-    const env = { PATH: process.env["PATH"], KCR_TEST: root };
-    const argv = ["create", "--bundle", join(root, "bundle"), ID];
-    const handler = spawn(program, argv, { env, stdio: "ignore" });
+const call = (): ChildProcess => {
+  const argv = ["--root", join(root, "runc"), "create", "--bundle", join(root, "bundle"), ID];
+  return spawn(program, argv, { env: { PATH: process.env["PATH"], KCR_TEST: root }, stdio: "ignore" });
+};
+
+describe.skipIf(process.getuid?.() !== 0)("a restore that is ended from outside", { timeout: 60_000 }, () => {
+  test("with its caller: nothing of it lives on, and volumes are what they were once the container is deleted", async () => {
+    const handler = call();
     const ended = once(handler, "exit");
-    await waitFor("the restore to begin", () => existsSync(join(root, "pid")));
+    await waitFor("the restore to begin", () => existsSync(join(root, "restoring")), { intervalMs: 20 });
     expect(readFileSync(join(volume(), "file"), "utf8")).toBe("of the checkpoint");
 
     handler.kill("SIGKILL");
     await ended;
     await waitFor("all of it to end", () => processes().length === 0);
 
-    expect(spawnSync(program, ["delete", "--force", ID], { env }).status).toBe(0);
+    const env = { PATH: process.env["PATH"], KCR_TEST: root };
+    expect(spawnSync(program, ["--root", join(root, "runc"), "delete", "--force", ID], { env }).status).toBe(
+      0,
+    );
     expect(readdirSync(volume())).toEqual(["file"]);
     expect(readFileSync(join(volume(), "file"), "utf8")).toBe("of now");
+    expect(readdirSync(join(root, "precious"))).toEqual(["file"]);
     expect(existsSync(layout.work(ID))).toBe(false);
-  },
-);
+  });
+
+  test("for it lasts too long: the container begins afresh, and volumes are what they were", async () => {
+    const [code] = await once(call(), "exit");
+    expect(code).toBe(0);
+    expect(existsSync(join(root, "restoring"))).toBe(true);
+    expect(existsSync(join(root, "created"))).toBe(true);
+    expect(readdirSync(join(root, "upper"))).toEqual([]);
+    expect(readFileSync(join(volume(), "file"), "utf8")).toBe("of now");
+    expect(readdirSync(join(root, "precious"))).toEqual(["file"]);
+  });
+});
