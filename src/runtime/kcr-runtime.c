@@ -659,6 +659,8 @@ int main(int argc, char **argv) {
   }
   if (argc >= 3 && strcmp(argv[1], "--kcr-with-caller") == 0) {
     end_with_caller(getppid());
+    /* A group of its own, so that CRIU can be ended with it. */
+    setpgid(0, 0);
     execvp(argv[2], argv + 2);
     return 127;
   }
