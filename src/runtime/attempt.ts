@@ -24,6 +24,7 @@ import { readHandlerNote } from "./parts/note.ts";
 import { makePivotPlace } from "./parts/pivot.ts";
 import { applyRootfsDiff } from "./parts/rootfs.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
+import { toolsOf } from "./parts/tools.ts";
 import { type PutBack, putBackVolumes, sourcesOf } from "./parts/volumes.ts";
 import { criuErrors } from "./restore-log.ts";
 import { runRestore } from "./run.ts";
@@ -92,11 +93,12 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   const rootfs = resolve(creation.bundle, spec.root.path);
   await fits(creation, { copy, index, note, rootfs });
 
+  const tools = toolsOf(join(conf.home, "kcr-runtime"));
   const work = layout.work(id);
   mkdirSync(work, { recursive: true, mode: 0o700 });
   // From here on there is something to undo, whoever comes to do it.
   writeFileSync(join(work, DIRTY_MARK), rootfs, { flush: true });
-  await applyRootfsDiff({ copyDir: copy, engine: index.engine, rootfs, signal });
+  await applyRootfsDiff({ copyDir: copy, engine: index.engine, rootfs, tools, signal });
   if (spec.root.readonly) makePivotPlace(rootfs);
   const now = new Date();
   writeMarker(rootfs, {
@@ -113,7 +115,7 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   let volumes: PutBack | undefined;
   if (note !== undefined && plan.volumes === "Capture") {
     writeFileSync(join(work, VOLUMES_MARK), JSON.stringify(sourcesOf(note, spec)), { flush: true });
-    volumes = await putBackVolumes({ copyDir: copy, note, spec, signal });
+    volumes = await putBackVolumes({ copyDir: copy, note, spec, tools, signal });
     undoing.defer(() => volumes?.undo());
   }
   const hostname = await hostnameOf(spec);

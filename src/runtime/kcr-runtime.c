@@ -23,7 +23,9 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -511,6 +513,30 @@ static void detach(const char *path) {
   for (int i = 0; i < 16 && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0; i++) {}
 }
 
+/* ---- what Node cannot do itself, and many hosts have no program for ---- */
+
+static int make_node(const char *path, const char *type, const char *major, const char *minor) {
+  mode_t mode = *type == 'c' ? S_IFCHR : *type == 'b' ? S_IFBLK : S_IFIFO;
+  if (mknod(path, mode | 0600, makedev(strtoul(major, NULL, 10), strtoul(minor, NULL, 10))) == 0) return 0;
+  fprintf(stderr, "%s: %s\n", path, strerror(errno));
+  return 1;
+}
+
+/* 2: the file system, or the kernel, has no such attributes. */
+static int set_attribute(const char *path, const char *name, const char *hex) {
+  size_t size = strlen(hex) / 2;
+  char *value = malloc(size + 1);
+  if (value == NULL) return 1;
+  for (size_t i = 0; i < size; i++) {
+    unsigned byte;
+    if (sscanf(hex + 2 * i, "%2x", &byte) != 1) return 1;
+    value[i] = (char)byte;
+  }
+  if (setxattr(path, name, value, size, 0) == 0) return 0;
+  fprintf(stderr, "%s: %s\n", path, strerror(errno));
+  return errno == ENOTSUP || errno == EPERM ? 2 : 1;
+}
+
 /* ---- the self-test's program: it must come back with its memory ---- */
 
 static int selftest(const char *directory) {
@@ -653,6 +679,8 @@ static bool is_restored(const struct call *call) {
 int main(int argc, char **argv) {
   if (argc >= 3 && strcmp(argv[1], "--kcr-selftest") == 0) return selftest(argv[2]);
   if (argc == 3 && strcmp(argv[1], "--kcr-reset-overlay") == 0) return reset_overlay(argv[2]);
+  if (argc == 6 && strcmp(argv[1], "--kcr-mknod") == 0) return make_node(argv[2], argv[3], argv[4], argv[5]);
+  if (argc == 5 && strcmp(argv[1], "--kcr-setxattr") == 0) return set_attribute(argv[2], argv[3], argv[4]);
   if (argc == 3 && strcmp(argv[1], "--kcr-detach") == 0) {
     detach(argv[2]);
     return 0;
