@@ -70,8 +70,8 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     nowMs: began,
   });
   if (decision.type === "fresh") {
-    const { reason, message, lost, failed, cause } = decision;
-    return giveUp({ plan, notebook, call }, { ...head(cause), reason, message, lost, failed });
+    const { type: _, cause, ...given } = decision;
+    return giveUp({ plan, notebook, call }, { ...head(cause), ...given });
   }
 
   const signal = AbortSignal.timeout(Math.max(1, Math.round(deadline - performance.now())));

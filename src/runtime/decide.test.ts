@@ -218,6 +218,16 @@ describe("the chain of runs", () => {
       expect(names(cutOff(cutOff(given)))).toEqual(["c2", "c1"]);
     });
 
+    it("again and again ends in a fresh start", () => {
+      const given = input({ last, state: known });
+      const twice = cutOff(cutOff(given));
+      expect(names(cutOff(twice))).toBe("RestoreFailed");
+      expect(decideCreate(cutOff(twice))).toMatchObject({
+        lost: true,
+        message: expect.stringContaining("3 times"),
+      });
+    });
+
     it("is no crash of its own", () => {
       const given = input({ last, state: known, end: ranFor(1) });
       expect(decideCreate(cutOff(cutOff(given)))).toMatchObject({ state: { crashes: { "uid-2": 2 } } });
@@ -230,7 +240,8 @@ describe("the chain of runs", () => {
         state: undefined,
         plan: plan({ run: "", onFailure: false, armed }),
       });
-      expect(decideCreate(cutOff(given))).toMatchObject({ armed: "ask-1" });
+      expect(decideCreate(cutOff(given))).toMatchObject({ type: "restore", armed: "ask-1" });
+      expect(decideCreate(cutOff(cutOff(cutOff(given))))).toMatchObject({ type: "fresh", armed: "ask-1" });
     });
   });
 

@@ -26,7 +26,16 @@ export interface CreateInput {
 }
 
 export type CreateDecision =
-  | { type: "fresh"; cause: string; reason: string; message: string; lost: boolean; failed: Failure[] }
+  | {
+      type: "fresh";
+      cause: string;
+      reason: string;
+      message: string;
+      lost: boolean;
+      /** It was asked for, and is given up. */
+      armed?: string;
+      failed: Failure[];
+    }
   | {
       type: "restore";
       cause: string;
@@ -58,8 +67,16 @@ export function decideCreate(input: CreateInput): CreateDecision {
   const state = stateOf(input);
   const before = stateOf(input);
   const failed: Failure[] = [];
-  const { armed } = plan;
-  if (armed !== undefined && !state.used.includes(armed.id)) {
+  const { cutOff = 0 } = state;
+  const armed = plan.armed !== undefined && !state.used.includes(plan.armed.id) ? plan.armed : undefined;
+  const isNew = armed !== undefined && input.state?.used.includes(armed.id) !== true;
+  // Whatever it is that does not let a restore end: the container has to begin some time.
+  if (cutOff >= plan.maxAttempts && !isNew) {
+    const message = `the restore was cut off ${cutOff} times in a row`;
+    const given = { cause: cause.words, reason: "RestoreFailed", message, lost: true, failed };
+    return { type: "fresh", ...given, ...(armed && { armed: armed.id }) };
+  }
+  if (armed !== undefined) {
     const others = isCurrent(plan, last, state)
       ? inOrder(plan, last, state).filter(({ uid }) => uid !== armed.candidate.uid)
       : [];
@@ -145,8 +162,9 @@ function stateOf({ state, last, plan }: CreateInput): RunState {
     const chain = last !== undefined && plan.run === last.id ? [last.id] : [];
     return { ...EMPTY, crashes: {}, passedOver: [], used: state?.used ?? [], chain };
   }
-  const { before: _, ...own } = known;
-  return { ...own, passedOver: [...own.passedOver] };
+  const { before: _, cutOff: times = 0, ...own } = known;
+  const cutOff = known === state ? 0 : times + 1;
+  return { ...own, passedOver: [...own.passedOver], ...(cutOff > 0 && { cutOff }) };
 }
 
 /** Whether the plan is about the run that ended, or about one that it came from. */
@@ -170,7 +188,7 @@ function inOrder(plan: Plan, last: LastRun | undefined, state: RunState): Candid
 
 /** What is remembered once `candidate` has become the run `id`, and `before` that if it does not. */
 export function afterRestore(
-  state: RunState,
+  { cutOff: _, ...state }: RunState,
   {
     id,
     last,
