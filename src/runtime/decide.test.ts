@@ -222,6 +222,8 @@ describe("the chain of runs", () => {
       const given = input({ last, state: known });
       const twice = cutOff(cutOff(given));
       expect(names(cutOff(twice))).toBe("RestoreFailed");
+      const asked = plan({ armed: { id: "ask-1", candidate: candidate(1) } });
+      expect(names({ ...cutOff(twice), plan: asked })).toEqual(["c1", "c2"]);
       expect(decideCreate(cutOff(twice))).toMatchObject({
         lost: true,
         message: expect.stringContaining("3 times"),
