@@ -16,7 +16,7 @@ import {
 } from "../store/runs.ts";
 import { parseCall } from "./args.ts";
 import { readConf } from "./conf.ts";
-import { create, identityOf } from "./create.ts";
+import { clean, create, identityOf } from "./create.ts";
 import { parseSpec } from "./parts/spec.ts";
 import { VOLUMES_MARK } from "./undo.ts";
 
@@ -132,6 +132,19 @@ it("a volume that a restore had in hand when the power went has its files again,
   expect(readdirSync(volume)).toEqual(["file"]);
   expect(readFileSync(join(volume, "file"), "utf8")).toBe("of then");
 });
+
+it.each([
+  ["FreshStart", "create", "fresh"],
+  ["Fail", "refused", "refused"],
+] as const)(
+  "a handler that broke off leaves word of it, and does what is wanted then: %s",
+  async (fallback, outcome, type) => {
+    restoredBefore(plan({ fallback }));
+    const argv = ["create", "--bundle", join(root, "bundle"), "run-3"];
+    expect(await clean(readConf(join(root, "home")), parseCall(argv)!)).toBe(outcome);
+    expect(notes()).toMatchObject([{ type, containerID: "run-3", reason: "RestoreFailed" }]);
+  },
+);
 
 describe("whose container it is", () => {
   const ofContainerd = {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isContainerID, isContainerName, isPodUID, Layout } from "../store/layout.ts";
 import { type Failure, NOTE_VERSION, type Note, type NoteHead } from "../store/notes.ts";
 import type { Candidate, Plan } from "../store/plan.ts";
+import type { RunState } from "../store/runs.ts";
 import { type Call, globalValue } from "./args.ts";
 import { attempt, type Creation } from "./attempt.ts";
 import type { Conf } from "./conf.ts";
@@ -39,13 +40,7 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   if (newest !== last?.id) ifPossible(() => settle(layout, newest));
   const isAwaited = spec.annotations[STAMP] !== undefined && last === undefined;
   const plan = isAwaited ? await planOf(notebook, conf.waitSeconds * 1000) : notebook.plan();
-  const head = (cause: string): NoteHead => ({
-    version: NOTE_VERSION,
-    ...who,
-    containerID: id,
-    time: new Date().toISOString(),
-    cause,
-  });
+  const head = (cause: string): NoteHead => headOf(who, id, cause);
   if (plan === undefined) {
     if (isAwaited) {
       const message = `no plan came within ${conf.waitSeconds} s`;
@@ -129,10 +124,33 @@ export async function clean(conf: Conf, call: Call): Promise<Outcome> {
   const who = identityOf(spec);
   if (!isContainerID(id) || who === undefined) return "create";
   if (finish(layout, id)) return "restored";
-  new Notebook(layout, who).forget(id);
+  const notebook = new Notebook(layout, who);
+  const state = notebook.state();
+  ifPossible(() => notebook.forget(id));
   await undo({ conf, layout, call, id });
-  return "create";
+  const plan = notebook.plan();
+  if (plan === undefined) return "create";
+  const given = {
+    ...headOf(who, id, "not known"),
+    reason: "RestoreFailed",
+    message: "the handler broke off",
+    lost: true,
+    failed: [],
+  };
+  const { armed } = plan;
+  const isUsed = (by: RunState | undefined): boolean =>
+    armed !== undefined && by?.used.includes(armed.id) === true;
+  const isAsked = isUsed(state) && !isUsed(state?.before);
+  return giveUp({ plan, notebook, call }, { ...given, ...(isAsked && { armed: armed?.id }) });
 }
+
+const headOf = (who: Identity, containerID: string, cause: string): NoteHead => ({
+  version: NOTE_VERSION,
+  ...who,
+  containerID,
+  time: new Date().toISOString(),
+  cause,
+});
 
 type Given = NoteHead & {
   reason: string;
