@@ -129,6 +129,14 @@ describe("a run that was restored", () => {
     const given = { ...restored(candidate(3), { crashes: { "uid-3": 1 } }), end };
     expect(decideCreate(input(given))).toMatchObject({ state: { crashes: { "uid-3": 2 } } });
   });
+  it("that a probe found hanging minutes later counts too", () => {
+    const hung = (ms: number) =>
+      decideCreate(
+        input({ ...restored(candidate(3), { crashes: { "uid-3": 1 } }), end: ranFor(ms), killed: "run-2" }),
+      );
+    expect(hung(90_000)).toMatchObject({ state: { crashes: { "uid-3": 2 } } });
+    expect(hung(301_000)).toMatchObject({ state: { crashes: {} } });
+  });
   it("that ran well is forgiven what was before", () => {
     const decision = decideCreate(
       input({ ...restored(candidate(3), { crashes: { "uid-3": 2 } }), end: ranFor(31_000) }),

@@ -52,6 +52,8 @@ export type CreateDecision =
     };
 
 const MAX_CHAIN = 64;
+/** A probe needs its time to see that a program hangs, and the program to be ended: that is no running well. */
+const KILLED_FACTOR = 10;
 
 /**
  * What becomes of one `create` that has a plan. Pure: everything it goes by is in the input.
@@ -108,7 +110,8 @@ export function decideCreate(input: CreateInput): CreateDecision {
     // A run that ended before the container runtime had started it has no start of its own.
     const startedMs = input.end?.startedMs || last!.createdMs;
     const ran = (input.end?.finishedMs ?? nowMs) - startedMs;
-    if (ran < plan.stableSeconds * 1000) crashes[parent.uid] = (crashes[parent.uid] ?? 0) + 1;
+    const stableMs = plan.stableSeconds * 1000 * (cause.type === "killed" ? KILLED_FACTOR : 1);
+    if (ran < stableMs) crashes[parent.uid] = (crashes[parent.uid] ?? 0) + 1;
     else delete crashes[parent.uid];
   }
   const { passedOver } = state;
@@ -118,7 +121,7 @@ export function decideCreate(input: CreateInput): CreateDecision {
       checkpoint: parent.checkpoint,
       checkpointUID: parent.uid,
       code: "CheckpointPoisoned",
-      message: `its process ended again within ${plan.stableSeconds} s, ${crashes[parent.uid]} times in a row`,
+      message: `its process ended again soon after it was restored, ${crashes[parent.uid]} times in a row`,
       poisoned: true,
       corrupt: false,
     });
