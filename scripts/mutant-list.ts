@@ -680,6 +680,30 @@ export const mutants: readonly Mutant[] = [
     test: integration(PLANS, "that is not begun is not armed"),
   },
   {
+    fault: "a new pod begins without its state while the copy is being fetched",
+    file: "src/agent/plan/decide.ts",
+    find: "run === undefined && armed === undefined;",
+    replace: "run === undefined;",
+    test: unit(PLAN, "keeps the container that it is for waiting"),
+  },
+  {
+    fault: "a restore that is refused cuts the run off from its checkpoints",
+    file: "src/runtime/notebook.ts",
+    find: "before === undefined ?",
+    replace: "before !== null ?",
+    test: unit("src/runtime/create.test.ts", "the container is refused as often as it is created"),
+  },
+  {
+    fault: "a restore that was killed takes volumes' files with it",
+    file: "src/runtime/kcr-runtime.c",
+    find: "for (int i = 0; i < 16 && umount2",
+    replace: "for (int i = 16; i < 16 && umount2",
+    test: integration(
+      "test/integration/handler-killed.integration.test.ts",
+      "a restore that is ended from outside",
+    ),
+  },
+  {
     fault: "what the handler writes about a new pod is not heard of",
     file: "src/agent/plan/watch-tree.ts",
     find: "else if (!watchers.has(path)) enter(parts);",
