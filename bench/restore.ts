@@ -99,7 +99,7 @@ async function timeRunc({ nodeExec }: Cluster, signal: AbortSignal): Promise<voi
     "exit \\$code",
     "END",
     "chmod +x /opt/kcr-runtime/timed",
-    'sed -i "s|^runtime=.*|runtime=/opt/kcr-runtime/timed|" $conf',
+    'sed -i --follow-symlinks "s|^runtime=.*|runtime=/opt/kcr-runtime/timed|" $conf',
   ].join("\n");
   await nodeExec(NODE, ["sh", "-c", script], { signal });
 }

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
+import type { Message } from "../src/agent/notes/decide.ts";
 import { checkpointSpec } from "../src/api/checkpoint.ts";
 import { customResourceDefinitions } from "../src/api/crd.ts";
 import { ERRORS } from "../src/api/errors.ts";
@@ -16,6 +17,13 @@ const root = join(import.meta.dirname, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
 const pages = ["README.md", ...globSync("docs/**/*.md", { cwd: root }).sort()];
 const everyPage = pages.map((path) => [path, read(path)] as const);
+
+/** What is looked at of a file in config/. */
+interface Manifest {
+  kind?: string;
+  metadata?: { name?: string };
+  spec?: { template?: { metadata?: { labels?: Record<string, string> } } };
+}
 
 const matchesOf = (text: string, pattern: RegExp): string[] =>
   [...text.matchAll(pattern)].map((match) => match[1]!);
@@ -84,7 +92,8 @@ describe.each(everyPage)("%s", (path, text) => {
       /`((?:Kubelet|Registry|ImagePull|Invalid|Strategy|Restore|Node|Checkpoint)[A-Z]\w+)`/g,
     );
     const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests", "CheckpointRestores"];
-    expect(codes.filter((code) => !(code in ERRORS) && !kinds.includes(code))).toEqual([]);
+    const known = [...Object.keys(ERRORS), ...kinds, "RestoreRefused" satisfies Message["reason"]];
+    expect(codes.filter((code) => !known.includes(code))).toEqual([]);
     const folders = matchesOf(text, /`((?:src|config|docs|cluster|demo|bench|test|scripts)\/[\w./-]*)`/g);
     expect(folders.filter((folder) => !existsSync(join(root, folder)))).toEqual([]);
   });
@@ -127,6 +136,68 @@ describe("examples", () => {
       expect(scheduleSpec.partial().strict().safeParse(spec).error, patch).toBeUndefined();
     }
   });
+});
+
+describe("commands", () => {
+  const shell = everyPage.flatMap(([path, text]) =>
+    codeOf(text, "sh").map((code) => [path, code.replaceAll("\\\n", " ")] as const),
+  );
+  const manifests = globSync("config/**/*.yaml", { cwd: root }).flatMap((path) =>
+    parseAllDocuments(read(path)).map((document) => document.toJS() as Manifest),
+  );
+  const shipped = (kind: string, name: string): Manifest | undefined =>
+    manifests.find((object) => object.kind?.toLowerCase() === kind && object.metadata?.name === name);
+
+  it.each(shell)("in %s speak to objects that kcr ships", (_path, code) => {
+    const named = [...code.matchAll(/\b(deployment|daemonset)[ /](kcr-[\w-]+)/g)];
+    expect(
+      named.filter(([, kind, name]) => shipped(kind!, name!) === undefined).map(([text]) => text),
+    ).toEqual([]);
+    const labels = [...code.matchAll(/-l ([\w./-]+)=([\w./-]+)/g)];
+    const isLabelled = ([, key, value]: RegExpExecArray) =>
+      manifests.some(({ spec }) => spec?.template?.metadata?.labels?.[key!] === value);
+    expect(labels.filter((match) => !isLabelled(match)).map(([text]) => text)).toEqual([]);
+  });
+
+  it("that patch what kcr ships by a path find something there", () => {
+    const patches = shell.flatMap(([, code]) => [
+      ...code.matchAll(/patch (\w+) (kcr-[\w-]+) --type=json +-p '([^']+)'/g),
+    ]);
+    expect(patches.length).toBeGreaterThan(0);
+    for (const [, kind, name, patch] of patches) {
+      for (const { path } of JSON.parse(patch!) as { path: string }[]) {
+        const parts = path.split("/").slice(1);
+        const found = parts.reduce<unknown>(
+          (all, key) => (all as Record<string, unknown>)?.[key],
+          shipped(kind!, name!),
+        );
+        expect(found, path).toBeDefined();
+      }
+    }
+  });
+
+  it("of npm have the flags that they are given", () => {
+    const scripts = JSON.parse(read("package.json")).scripts as Record<string, string>;
+    const given = everyPage.flatMap(([path, text]) =>
+      [...text.matchAll(/\bnpm run ([\w:-]+) -- ([^\n`]*)/g)].flatMap(([, script, words]) =>
+        matchesOf(words!, /(?<=^| )--([\w-]+)/g).map((flag) => ({ path, script: script!, flag })),
+      ),
+    );
+    expect(given.length).toBeGreaterThan(2);
+    const programOf = (script: string) => read(scripts[script]!.split(" ")[1]!);
+    const isKnown = ({ script, flag }: { script: string; flag: string }) =>
+      new RegExp(`--${flag}(?![\\w-])`).test(programOf(script));
+    expect(given.filter((one) => !isKnown(one))).toEqual([]);
+  });
+});
+
+it("every reason of an Event that the reference lists is given somewhere", () => {
+  const [, section = ""] = read("docs/reference/annotations-labels.md").split("## Events of restores\n");
+  const reasons = matchesOf(section.split("\n## ")[0]!, /^\| `(\w+)` \|/gm);
+  const sources = globSync("src/**/*.ts", { cwd: root }).filter((path) => !path.endsWith(".test.ts"));
+  const code = sources.map(read).join("\n");
+  expect(reasons).toContain("Restored");
+  expect(reasons.filter((reason) => !code.includes(`"${reason}"`) && !(reason in ERRORS))).toEqual([]);
 });
 
 it("the settings table names every setting with its default, and no other", () => {

@@ -27,6 +27,8 @@ const disruptive = (file: string, name: string) => ({
   slow: true,
 });
 
+const HANDLER = "src/runtime/decide.test.ts";
+const FAST = "src/runtime/kcr-runtime.test.ts";
 const DEMAND = "src/operator/demand/decide.test.ts";
 const RESTORE = "src/operator/restore/decide.test.ts";
 const PLAN = "src/agent/plan/decide.test.ts";
@@ -792,6 +794,30 @@ export const mutants: readonly Mutant[] = [
     test: integration(PLANS, "that is not begun is not armed"),
   },
   {
+    fault: "a new pod begins without its state while the copy is being fetched",
+    file: "src/agent/plan/decide.ts",
+    find: "run === undefined && armed === undefined;",
+    replace: "run === undefined;",
+    test: unit(PLAN, "keeps the container that it is for waiting"),
+  },
+  {
+    fault: "a restore that is refused cuts the run off from its checkpoints",
+    file: "src/runtime/notebook.ts",
+    find: "before === undefined ?",
+    replace: "before !== null ?",
+    test: unit("src/runtime/create.test.ts", "the container is refused as often as it is created"),
+  },
+  {
+    fault: "a restore that was killed takes volumes' files with it",
+    file: "src/runtime/kcr-runtime.c",
+    find: "for (int i = 0; i < 16 && umount2",
+    replace: "for (int i = 16; i < 16 && umount2",
+    test: integration(
+      "test/integration/handler-killed.integration.test.ts",
+      "a restore that is ended from outside",
+    ),
+  },
+  {
     fault: "what the handler writes about a new pod is not heard of",
     file: "src/agent/plan/watch-tree.ts",
     find: "else if (!watchers.has(path)) enter(parts);",
@@ -904,5 +930,82 @@ export const mutants: readonly Mutant[] = [
     find: "let isDue = !wasClean;",
     replace: "let isDue = false && wasClean;",
     test: integration(COPIES, "is read after an agent that was killed"),
+  },
+  {
+    fault: "handler: a clean exit of a container is met with its old state",
+    file: "src/runtime/decide.ts",
+    find: 'if (cause.type === "clean") return fresh(',
+    replace: 'if (false && cause.type === "clean") return fresh(',
+    test: unit(HANDLER, "with exit code 0 begins afresh"),
+  },
+  {
+    fault: "handler: a container that the kubelet ended loses its state when it exits 0",
+    file: "src/runtime/decide.ts",
+    find: 'if (killed === last.id) return { type: "killed"',
+    replace: 'if (killed === "") return { type: "killed"',
+    test: unit(HANDLER, "by the kubelet's hand"),
+  },
+  {
+    fault: "handler: after a reboot a container that exited 0 begins afresh",
+    file: "src/runtime/decide.ts",
+    find: "if (last.sandbox !== sandbox) return",
+    replace: 'if (last.sandbox === "") return',
+    test: unit(HANDLER, "with its sandbox is restored"),
+  },
+  {
+    fault: "handler: a checkpoint of before a fresh start is restored after it",
+    file: "src/runtime/decide.ts",
+    find: "if (last === undefined || plan.run === last.id) return true;",
+    replace: "if (last === undefined || plan.run !== undefined) return true;",
+    test: unit(HANDLER, "is not restored by the plan of a tree"),
+  },
+  {
+    fault: "handler: who went back to an older state is thrown forward by the next crash",
+    file: "src/runtime/decide.ts",
+    find: "if (at >= 0) return plan.candidates.slice(at);",
+    replace: "if (at >= 0) return plan.candidates;",
+    test: unit(HANDLER, "goes back to where it came from"),
+  },
+  {
+    fault: "handler: a checkpoint that crashes at once is restored for ever",
+    file: "src/runtime/decide.ts",
+    find: "(crashes[parent.uid] ?? 0) >= plan.maxAttempts",
+    replace: "(crashes[parent.uid] ?? 0) >= Infinity",
+    test: unit(HANDLER, "counts against its checkpoint"),
+  },
+  {
+    fault: "handler: what a person asked for once is done at every crash",
+    file: "src/runtime/decide.ts",
+    find: "state: { ...state, used: [...state.used, armed.id].slice(-16) },",
+    replace: "state,",
+    test: unit(HANDLER, "is restored whatever ended the run"),
+  },
+  {
+    fault: "handler: what containerd does after every end is taken for the kubelet's kill",
+    file: "src/runtime/kcr-runtime.c",
+    find: 'strcmp(name, "all") == 0 || strcmp(name, "a") == 0',
+    replace: 'strcmp(name, "no-all") == 0',
+    test: unit(FAST, "of what a run has left behind is not"),
+  },
+  {
+    fault: "handler: a restored container is started a second time",
+    file: "src/runtime/kcr-runtime.c",
+    find: 'if (strcmp(command, "start") == 0 && is_restored(&call)) return 0;',
+    replace: "",
+    test: unit(FAST, "of a container that was restored does nothing"),
+  },
+  {
+    fault: "handler: a pod's name leads out of kcr's directory",
+    file: "src/runtime/kcr-runtime.c",
+    find: 'strstr(text, "..") != NULL) return false;',
+    replace: "false) return false;",
+    test: unit(FAST, "is the runtime's, and nothing is written"),
+  },
+  {
+    fault: "handler: a volume with a file open for writing is not looked at",
+    file: "src/runtime/parts/mounts.ts",
+    find: 'if (policy === "Ignore") return undefined;',
+    replace: 'if (policy !== "Refuse") return undefined;',
+    test: unit("src/runtime/parts/mounts.test.ts", ""),
   },
 ];

@@ -88,6 +88,9 @@ function flagOf(word: string): { name: string; value: string | undefined } {
   return at < 0 ? { name: bare, value: undefined } : { name: bare.slice(0, at), value: bare.slice(at + 1) };
 }
 
+/** Where the runtime keeps its containers unless `--root` says otherwise. */
+export const DEFAULT_RUNTIME_ROOT = "/run/runc";
+
 /** Value of a global flag, the last if it is given twice. */
 export function globalValue(call: Call, flag: string): string | undefined {
   let found: string | undefined;

@@ -17,13 +17,14 @@ import { isUntouched, overlayAt } from "./overlay.ts";
 import { checkCopy } from "./parts/copy-check.ts";
 import { PartError } from "./parts/errors.ts";
 import { differences } from "./parts/fit.ts";
-import { imagesWithHostname } from "./parts/hostname.ts";
+import { hostnameOf, imagesWithHostname } from "./parts/hostname.ts";
 import { MARKER_VERSION, writeMarker } from "./parts/marker.ts";
 import { divergingPath, missingMounts } from "./parts/mounts.ts";
 import { readHandlerNote } from "./parts/note.ts";
 import { makePivotPlace } from "./parts/pivot.ts";
 import { applyRootfsDiff } from "./parts/rootfs.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
+import { toolsOf } from "./parts/tools.ts";
 import { type PutBack, putBackVolumes, sourcesOf } from "./parts/volumes.ts";
 import { criuErrors } from "./restore-log.ts";
 import { runRestore } from "./run.ts";
@@ -38,7 +39,7 @@ export interface Creation {
   id: string;
   bundle: string;
   spec: RuntimeSpec;
-  /** When it has to be over, in milliseconds since 1970; `signal` aborts then. */
+  /** When it has to be over, by `performance.now()`; `signal` aborts then. */
   deadline: number;
   signal: AbortSignal;
 }
@@ -92,11 +93,12 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   const rootfs = resolve(creation.bundle, spec.root.path);
   await fits(creation, { copy, index, note, rootfs });
 
+  const tools = toolsOf(join(conf.home, "kcr-runtime"));
   const work = layout.work(id);
   mkdirSync(work, { recursive: true, mode: 0o700 });
   // From here on there is something to undo, whoever comes to do it.
   writeFileSync(join(work, DIRTY_MARK), rootfs, { flush: true });
-  await applyRootfsDiff({ copyDir: copy, engine: index.engine, rootfs, signal });
+  await applyRootfsDiff({ copyDir: copy, engine: index.engine, rootfs, tools, signal });
   if (spec.root.readonly) makePivotPlace(rootfs);
   const now = new Date();
   writeMarker(rootfs, {
@@ -113,10 +115,10 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
   let volumes: PutBack | undefined;
   if (note !== undefined && plan.volumes === "Capture") {
     writeFileSync(join(work, VOLUMES_MARK), JSON.stringify(sourcesOf(note, spec)), { flush: true });
-    volumes = await putBackVolumes({ copyDir: copy, note, spec, signal });
+    volumes = await putBackVolumes({ copyDir: copy, note, spec, tools, signal });
     undoing.defer(() => volumes?.undo());
   }
-  const hostname = variable(spec.process.env, "HOSTNAME");
+  const hostname = await hostnameOf(spec);
   const imagePath =
     hostname === undefined
       ? join(copy, CHECKPOINT_DIRECTORY)
@@ -190,7 +192,7 @@ async function fits(
   }
   const bytes = index.files.filter(({ path }) => isPageData(path)).reduce((sum, { size }) => sum + size, 0);
   const seconds = bytes / 1e6 / conf.readMBPerSecond;
-  if (seconds * 1000 > deadline - Date.now()) {
+  if (seconds * 1000 > deadline - performance.now()) {
     throw new Unfit(
       "RestoreTooLong",
       `${Math.round(bytes / 1e6)} MB would take some ${Math.round(seconds)} s to restore, the limit is ${conf.restoreSeconds} s`,
@@ -205,10 +207,6 @@ export const nodeName = (): string => readFileSync("/proc/sys/kernel/hostname", 
 function ownVolumes(note: HandlerNote | undefined, { sharedVolumes = [] }: Plan): HandlerNote | undefined {
   return note && { ...note, captured: note.captured.filter(({ name }) => !sharedVolumes.includes(name)) };
 }
-
-/** The value that a process gets for a variable: the last one. */
-const variable = (env: readonly string[], name: string): string | undefined =>
-  env.findLast((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1);
 
 /** The last message of the runtime's own log, of which it has one JSON object a line. */
 function lastError(log: string | undefined): string {

@@ -2,14 +2,12 @@ import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { HandlerNote } from "../store/copy.ts";
-import { type Call, globalValue } from "./args.ts";
+import { type Call, DEFAULT_RUNTIME_ROOT, globalValue } from "./args.ts";
 import { nodeName } from "./attempt.ts";
 import type { Conf } from "./conf.ts";
 import { overlayAt } from "./overlay.ts";
 import { readSpec } from "./parts/spec.ts";
 import { captureVolumes } from "./parts/volumes-capture.ts";
-
-const DEFAULT_RUNTIME_ROOT = "/run/runc";
 
 /**
  * After the real `checkpoint`, with the container still paused by its caller: adds what the runtime leaves out,

@@ -16,8 +16,9 @@ import {
 } from "../store/runs.ts";
 import { parseCall } from "./args.ts";
 import { readConf } from "./conf.ts";
-import { create, identityOf } from "./create.ts";
+import { clean, create, identityOf } from "./create.ts";
 import { parseSpec } from "./parts/spec.ts";
+import { VOLUMES_MARK } from "./undo.ts";
 
 /** Creates that cannot become a restore, for the node has no copy of what they are to restore. */
 
@@ -117,6 +118,33 @@ describe("where nothing can be restored and the fallback is Fail", () => {
     expect(stateOfRun(state, "run-2")).toMatchObject({ restoredFrom: parent });
   });
 });
+
+it("a volume that a restore had in hand when the power went has its files again, also for a fresh start", async () => {
+  restoredBefore(plan());
+  const volume = join(root, "volume");
+  put(join(volume, ".kcr-before/file"), "of then");
+  put(join(volume, "file"), "half of the checkpoint's");
+  put(join(layout.work("run-3"), VOLUMES_MARK), JSON.stringify([volume]));
+  const state = parseState(readFileSync(join(layout.run(key), STATE), "utf8"))!;
+  const cutOff = { ...state, chain: [...state.chain, "run-3"], before: state };
+  put(join(layout.run(key), STATE), JSON.stringify(cutOff));
+  expect(await call("run-4")).toBe("create");
+  expect(readdirSync(volume)).toEqual(["file"]);
+  expect(readFileSync(join(volume, "file"), "utf8")).toBe("of then");
+});
+
+it.each([
+  ["FreshStart", "create", "fresh"],
+  ["Fail", "refused", "refused"],
+] as const)(
+  "a handler that broke off leaves word of it, and does what is wanted then: %s",
+  async (fallback, outcome, type) => {
+    restoredBefore(plan({ fallback }));
+    const argv = ["create", "--bundle", join(root, "bundle"), "run-3"];
+    expect(await clean(readConf(join(root, "home")), parseCall(argv)!)).toBe(outcome);
+    expect(notes()).toMatchObject([{ type, containerID: "run-3", reason: "RestoreFailed" }]);
+  },
+);
 
 describe("whose container it is", () => {
   const ofContainerd = {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isContainerID, isContainerName, isPodUID, Layout } from "../store/layout.ts";
 import { type Failure, NOTE_VERSION, type Note, type NoteHead } from "../store/notes.ts";
 import type { Candidate, Plan } from "../store/plan.ts";
+import type { RunState } from "../store/runs.ts";
 import { type Call, globalValue } from "./args.ts";
 import { attempt, type Creation } from "./attempt.ts";
 import type { Conf } from "./conf.ts";
@@ -12,7 +13,7 @@ import { endOf } from "./exit.ts";
 import { Notebook } from "./notebook.ts";
 import { asPartError, type PartError } from "./parts/errors.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
-import { finish, undo } from "./undo.ts";
+import { finish, settle, undo } from "./undo.ts";
 
 /** What becomes of the call: the container runs; the real `create` shall be run; it shall fail. */
 export type Outcome = "restored" | "create" | "refused";
@@ -24,6 +25,8 @@ const POLL_MS = 100;
 /** A `create` of a container that has a plan, or waits for one. */
 export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const began = Date.now();
+  // The clock may be set while it is waited: after a boot it often is.
+  const deadline = performance.now() + conf.restoreSeconds * 1000;
   const [id] = call.words;
   const bundle = resolve(call.flags.get("bundle") ?? ".");
   const spec = await readSpec(resolve(bundle, "config.json"));
@@ -32,15 +35,12 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const layout = new Layout(conf.state);
   const notebook = new Notebook(layout, who);
   const last = notebook.last();
+  const state = notebook.state();
+  const [newest] = state?.chain.slice(-1) ?? [];
+  if (newest !== last?.id) ifPossible(() => settle(layout, newest));
   const isAwaited = spec.annotations[STAMP] !== undefined && last === undefined;
   const plan = isAwaited ? await planOf(notebook, conf.waitSeconds * 1000) : notebook.plan();
-  const head = (cause: string): NoteHead => ({
-    version: NOTE_VERSION,
-    ...who,
-    containerID: id,
-    time: new Date().toISOString(),
-    cause,
-  });
+  const head = (cause: string): NoteHead => headOf(who, id, cause);
   if (plan === undefined) {
     if (isAwaited) {
       const message = `no plan came within ${conf.waitSeconds} s`;
@@ -60,27 +60,26 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     last,
     end: last && endOf(conf, last.id),
     killed: notebook.killed(),
-    state: notebook.state(),
+    state,
     sandbox: who.sandbox,
     nowMs: began,
   });
   if (decision.type === "fresh") {
-    const { reason, message, lost, failed, cause } = decision;
-    return giveUp({ plan, notebook, call }, { ...head(cause), reason, message, lost, failed });
+    const { type: _, cause, ...given } = decision;
+    return giveUp({ plan, notebook, call }, { ...head(cause), ...given });
   }
 
-  const deadline = began + conf.restoreSeconds * 1000;
-  const signal = AbortSignal.timeout(Math.max(1, deadline - Date.now()));
+  const signal = AbortSignal.timeout(Math.max(1, Math.round(deadline - performance.now())));
   const creation: Creation = { conf, layout, call, plan, id, bundle, spec, deadline, signal };
   const failed: Failure[] = [...decision.failed];
   for (const candidate of decision.candidates) {
-    if (Date.now() > deadline) break;
+    if (performance.now() > deadline) break;
     const isArmed = decision.armed !== undefined && candidate === decision.candidates[0];
     const attempted = Date.now();
     // Written before: a run that was restored is never taken for a fresh one, whatever is killed when.
-    const state = afterRestore(decision.state, { id, last, candidate, before: decision.before });
+    const next = afterRestore(decision.state, { id, last, candidate, before: decision.before });
     const failure =
-      remember(candidate, () => notebook.writeState(state)) ?? (await attempt(creation, candidate));
+      remember(candidate, () => notebook.writeState(next)) ?? (await attempt(creation, candidate));
     if (failure === undefined) {
       notebook.writeLast({ id, sandbox: who.sandbox, createdMs: attempted });
       notebook.note({
@@ -125,10 +124,33 @@ export async function clean(conf: Conf, call: Call): Promise<Outcome> {
   const who = identityOf(spec);
   if (!isContainerID(id) || who === undefined) return "create";
   if (finish(layout, id)) return "restored";
-  new Notebook(layout, who).forget(id);
+  const notebook = new Notebook(layout, who);
+  const state = notebook.state();
+  ifPossible(() => notebook.forget(id));
   await undo({ conf, layout, call, id });
-  return "create";
+  const plan = notebook.plan();
+  if (plan === undefined) return "create";
+  const given = {
+    ...headOf(who, id, "not known"),
+    reason: "RestoreFailed",
+    message: "the handler broke off",
+    lost: true,
+    failed: [],
+  };
+  const { armed } = plan;
+  const isUsed = (by: RunState | undefined): boolean =>
+    armed !== undefined && by?.used.includes(armed.id) === true;
+  const isAsked = isUsed(state) && !isUsed(state?.before);
+  return giveUp({ plan, notebook, call }, { ...given, ...(isAsked && { armed: armed?.id }) });
 }
+
+const headOf = (who: Identity, containerID: string, cause: string): NoteHead => ({
+  version: NOTE_VERSION,
+  ...who,
+  containerID,
+  time: new Date().toISOString(),
+  cause,
+});
 
 type Given = NoteHead & {
   reason: string;
@@ -184,10 +206,10 @@ function refuse(call: Call, msg: string): void {
 
 /** Waits for a plan that is still being made. */
 async function planOf(notebook: Notebook, waitMs: number): Promise<Plan | undefined> {
-  const deadline = Date.now() + waitMs;
+  const deadline = performance.now() + waitMs;
   for (;;) {
     const plan = notebook.plan();
-    if (plan !== undefined || Date.now() >= deadline) return plan;
+    if (plan !== undefined || performance.now() >= deadline) return plan;
     await sleep(POLL_MS);
   }
 }

@@ -124,6 +124,19 @@ describe("a run that was restored", () => {
     });
     expect(third.type === "restore" && third.candidates.map((c) => c.checkpoint)).toEqual(["c2", "c1"]);
   });
+  it("that ended before it was started has crashed at once", () => {
+    const end = { exitCode: 128, startedMs: 0, finishedMs: T0 + 100 };
+    const given = { ...restored(candidate(3), { crashes: { "uid-3": 1 } }), end };
+    expect(decideCreate(input(given))).toMatchObject({ state: { crashes: { "uid-3": 2 } } });
+  });
+  it("that a probe found hanging minutes later counts too", () => {
+    const hung = (ms: number) =>
+      decideCreate(
+        input({ ...restored(candidate(3), { crashes: { "uid-3": 1 } }), end: ranFor(ms), killed: "run-2" }),
+      );
+    expect(hung(90_000)).toMatchObject({ state: { crashes: { "uid-3": 2 } } });
+    expect(hung(301_000)).toMatchObject({ state: { crashes: {} } });
+  });
   it("that ran well is forgiven what was before", () => {
     const decision = decideCreate(
       input({ ...restored(candidate(3), { crashes: { "uid-3": 2 } }), end: ranFor(31_000) }),
@@ -213,6 +226,18 @@ describe("the chain of runs", () => {
       expect(names(cutOff(cutOff(given)))).toEqual(["c2", "c1"]);
     });
 
+    it("again and again ends in a fresh start", () => {
+      const given = input({ last, state: known });
+      const twice = cutOff(cutOff(given));
+      expect(names(cutOff(twice))).toBe("RestoreFailed");
+      const asked = plan({ armed: { id: "ask-1", candidate: candidate(1) } });
+      expect(names({ ...cutOff(twice), plan: asked })).toEqual(["c1", "c2"]);
+      expect(decideCreate(cutOff(twice))).toMatchObject({
+        lost: true,
+        message: expect.stringContaining("3 times"),
+      });
+    });
+
     it("is no crash of its own", () => {
       const given = input({ last, state: known, end: ranFor(1) });
       expect(decideCreate(cutOff(cutOff(given)))).toMatchObject({ state: { crashes: { "uid-2": 2 } } });
@@ -225,7 +250,8 @@ describe("the chain of runs", () => {
         state: undefined,
         plan: plan({ run: "", onFailure: false, armed }),
       });
-      expect(decideCreate(cutOff(given))).toMatchObject({ armed: "ask-1" });
+      expect(decideCreate(cutOff(given))).toMatchObject({ type: "restore", armed: "ask-1" });
+      expect(decideCreate(cutOff(cutOff(cutOff(given))))).toMatchObject({ type: "fresh", armed: "ask-1" });
     });
   });
 

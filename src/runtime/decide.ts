@@ -6,6 +6,7 @@ import { STATE_VERSION, stateOfRun } from "../store/runs.ts";
 /** How a run ended, as the container runtime wrote it down. */
 export interface End {
   exitCode: number;
+  /** 0 when it ended before it was started: so does what ends between its restore and the call of `start`. */
   startedMs: number;
   finishedMs: number;
 }
@@ -25,7 +26,16 @@ export interface CreateInput {
 }
 
 export type CreateDecision =
-  | { type: "fresh"; cause: string; reason: string; message: string; lost: boolean; failed: Failure[] }
+  | {
+      type: "fresh";
+      cause: string;
+      reason: string;
+      message: string;
+      lost: boolean;
+      /** It was asked for, and is given up. */
+      armed?: string;
+      failed: Failure[];
+    }
   | {
       type: "restore";
       cause: string;
@@ -42,6 +52,8 @@ export type CreateDecision =
     };
 
 const MAX_CHAIN = 64;
+/** A probe needs its time to see that a program hangs, and the program to be ended: that is no running well. */
+const KILLED_FACTOR = 10;
 
 /**
  * What becomes of one `create` that has a plan. Pure: everything it goes by is in the input.
@@ -57,8 +69,16 @@ export function decideCreate(input: CreateInput): CreateDecision {
   const state = stateOf(input);
   const before = stateOf(input);
   const failed: Failure[] = [];
-  const { armed } = plan;
-  if (armed !== undefined && !state.used.includes(armed.id)) {
+  const { cutOff = 0 } = state;
+  const armed = plan.armed !== undefined && !state.used.includes(plan.armed.id) ? plan.armed : undefined;
+  const isNew = armed !== undefined && input.state?.used.includes(armed.id) !== true;
+  // Whatever it is that does not let a restore end: the container has to begin some time.
+  if (cutOff >= plan.maxAttempts && !isNew) {
+    const message = `the restore was cut off ${cutOff} times in a row`;
+    const given = { cause: cause.words, reason: "RestoreFailed", message, lost: true, failed };
+    return { type: "fresh", ...given, ...(armed && { armed: armed.id }) };
+  }
+  if (armed !== undefined) {
     const others = isCurrent(plan, last, state)
       ? inOrder(plan, last, state).filter(({ uid }) => uid !== armed.candidate.uid)
       : [];
@@ -87,9 +107,11 @@ export function decideCreate(input: CreateInput): CreateDecision {
   const parent = parentOf(last, state);
   const crashes = { ...state.crashes };
   if (parent !== undefined && cause.type !== "sandbox") {
-    const ran =
-      input.end === undefined ? nowMs - last!.createdMs : input.end.finishedMs - input.end.startedMs;
-    if (ran < plan.stableSeconds * 1000) crashes[parent.uid] = (crashes[parent.uid] ?? 0) + 1;
+    // A run that ended before the container runtime had started it has no start of its own.
+    const startedMs = input.end?.startedMs || last!.createdMs;
+    const ran = (input.end?.finishedMs ?? nowMs) - startedMs;
+    const stableMs = plan.stableSeconds * 1000 * (cause.type === "killed" ? KILLED_FACTOR : 1);
+    if (ran < stableMs) crashes[parent.uid] = (crashes[parent.uid] ?? 0) + 1;
     else delete crashes[parent.uid];
   }
   const { passedOver } = state;
@@ -99,7 +121,7 @@ export function decideCreate(input: CreateInput): CreateDecision {
       checkpoint: parent.checkpoint,
       checkpointUID: parent.uid,
       code: "CheckpointPoisoned",
-      message: `its process ended again within ${plan.stableSeconds} s, ${crashes[parent.uid]} times in a row`,
+      message: `its process ended again soon after it was restored, ${crashes[parent.uid]} times in a row`,
       poisoned: true,
       corrupt: false,
     });
@@ -143,8 +165,9 @@ function stateOf({ state, last, plan }: CreateInput): RunState {
     const chain = last !== undefined && plan.run === last.id ? [last.id] : [];
     return { ...EMPTY, crashes: {}, passedOver: [], used: state?.used ?? [], chain };
   }
-  const { before: _, ...own } = known;
-  return { ...own, passedOver: [...own.passedOver] };
+  const { before: _, cutOff: times = 0, ...own } = known;
+  const cutOff = known === state ? 0 : times + 1;
+  return { ...own, passedOver: [...own.passedOver], ...(cutOff > 0 && { cutOff }) };
 }
 
 /** Whether the plan is about the run that ended, or about one that it came from. */
@@ -168,7 +191,7 @@ function inOrder(plan: Plan, last: LastRun | undefined, state: RunState): Candid
 
 /** What is remembered once `candidate` has become the run `id`, and `before` that if it does not. */
 export function afterRestore(
-  state: RunState,
+  { cutOff: _, ...state }: RunState,
   {
     id,
     last,

@@ -23,7 +23,9 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,6 +96,8 @@ struct call {
   int command; /* index in argv; 0: none was found, or not for sure */
   const char *id;
   const char *bundle;
+  const char *root; /* where the real runtime keeps its containers */
+  const char *log; /* where the caller looks for the reason of an error */
   bool all;   /* kill --all */
   bool odd;   /* something that a restore cannot carry over */
 };
@@ -124,7 +128,7 @@ static const char *flag_name(const char *word, char *name, size_t size, const ch
 
 /* Errors: a word that is not known leaves `command` at 0, or `id` at NULL: the call is not ours to understand. */
 static struct call parse(int argc, char **argv) {
-  struct call call = {0};
+  struct call call = {.root = "/run/runc"};
   char name[64];
   const char *value;
   int i = 1;
@@ -133,7 +137,9 @@ static struct call parse(int argc, char **argv) {
     if (flag_name(argv[i], name, sizeof name, &value) == NULL || name[0] == 0) return call;
     if (is_one_of(name, global_bools)) continue;
     if (!is_one_of(name, global_values)) return call;
-    if (value == NULL) i++;
+    if (value == NULL && i + 1 < argc) value = argv[++i];
+    if (strcmp(name, "log") == 0) call.log = value;
+    if (strcmp(name, "root") == 0) call.root = value;
   }
   if (i >= argc) return call;
   call.command = i;
@@ -383,7 +389,7 @@ static int run_node(const char *phase, int argc, char **argv) {
     for (int fd = 0; null >= 0 && fd < 3; fd++) dup2(null, fd);
     if (null > 2) close(null);
     exec_node(phase, argc, argv);
-    _exit(EXIT_CREATE);
+    _exit(127);
   }
   struct timespec end, now;
   clock_gettime(CLOCK_MONOTONIC, &end);
@@ -492,9 +498,43 @@ static int reset_overlay(const char *path) {
   }
   char *plain = options;
   if (strncmp(plain, "rw,", 3) == 0) plain += 3;
-  if (umount2(path, 0) != 0) return 1;
+  /* What runc mounts into it for the length of a restore is there still if it was killed. */
+  if (umount2(path, 0) != 0 && umount2(path, MNT_DETACH) != 0) return 1;
   if (!empty_directory(upper) || !empty_directory(work)) return 1;
   return mount("overlay", path, "overlay", flags, plain) == 0 ? 0 : 1;
+}
+
+/*
+ * For the length of a restore runc has the container's root file system, and for a moment all its volumes in it,
+ * mounted in its own directory as well (`criu-root`). Killed, it leaves them there, and its `delete` of a container
+ * that it knows nothing of removes that directory with all that is in it: so they have to go first.
+ */
+static void detach(const char *path) {
+  for (int i = 0; i < 16 && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0; i++) {}
+}
+
+/* ---- what Node cannot do itself, and many hosts have no program for ---- */
+
+static int make_node(const char *path, const char *type, const char *major, const char *minor) {
+  mode_t mode = *type == 'c' ? S_IFCHR : *type == 'b' ? S_IFBLK : S_IFIFO;
+  if (mknod(path, mode | 0600, makedev(strtoul(major, NULL, 10), strtoul(minor, NULL, 10))) == 0) return 0;
+  fprintf(stderr, "%s: %s\n", path, strerror(errno));
+  return 1;
+}
+
+/* 2: the file system, or the kernel, has no such attributes. */
+static int set_attribute(const char *path, const char *name, const char *hex) {
+  size_t size = strlen(hex) / 2;
+  char *value = malloc(size + 1);
+  if (value == NULL) return 1;
+  for (size_t i = 0; i < size; i++) {
+    unsigned byte;
+    if (sscanf(hex + 2 * i, "%2x", &byte) != 1) return 1;
+    value[i] = (char)byte;
+  }
+  if (setxattr(path, name, value, size, 0) == 0) return 0;
+  fprintf(stderr, "%s: %s\n", path, strerror(errno));
+  return errno == ENOTSUP || errno == EPERM ? 2 : 1;
 }
 
 /* ---- the self-test's program: it must come back with its memory ---- */
@@ -507,9 +547,6 @@ static int selftest(const char *directory) {
   volatile long ticks = 0;
   for (;; ticks++) {
     if (access("/run/kcr/restored", F_OK) == 0 && ticks > 0) {
-      /* Not before its `start` has come: an end in between is an error of its own. */
-      struct timespec patience = {.tv_sec = 2};
-      nanosleep(&patience, NULL);
       snprintf(text, sizeof text, "restored after %ld ticks, began %lld\n", ticks, (long long)began.tv_sec);
       int fd = open("/dev/termination-log", O_WRONLY | O_TRUNC | O_CLOEXEC);
       if (fd < 0 || write(fd, text, strlen(text)) < 0) return 4;
@@ -524,6 +561,17 @@ static int selftest(const char *directory) {
 }
 
 /* ---- the calls that are more than passed on ---- */
+
+/* As the real runtime says why it fails. */
+static void refuse(const struct call *call, const char *why) {
+  FILE *log = call->log == NULL ? NULL : fopen(call->log, "ae");
+  if (log != NULL) {
+    fprintf(log, "{\"level\":\"error\",\"msg\":\"kcr: %s\"}\n", why);
+    fclose(log);
+  }
+  fprintf(stderr, "kcr-runtime: %s\n", why);
+  exit(1);
+}
 
 static bool wants_fail(const char *plan) {
   char fallback[16];
@@ -540,8 +588,7 @@ static void give_up(const struct call *call, const struct identity *who) {
   if (path_in_state(path, "runs/%s/%s/state.json", who->uid, who->container)) unlink(path);
   if (!path_in_state(path, "work/%s/dirty", call->id) || access(path, F_OK) != 0) return;
   note_run(call->id, who);
-  fputs("kcr-runtime: a restore broke off and could not be undone; the next start begins afresh\n", stderr);
-  exit(1);
+  refuse(call, "a restore broke off and could not be undone; the next start begins afresh");
 }
 
 static void create(int argc, char **argv, const struct call *call) {
@@ -571,8 +618,7 @@ static void create(int argc, char **argv, const struct call *call) {
       exit(0);
     }
     if (ended != EXIT_CREATE && wants_fail(plan)) {
-      fputs("kcr-runtime: the restore broke off, and no other start is wanted\n", stderr);
-      exit(1);
+      refuse(call, "the restore broke off, and no other start is wanted");
     }
     if (cleaned != EXIT_CREATE) give_up(call, &who);
   }
@@ -602,6 +648,10 @@ static void deleting(int argc, char **argv, const struct call *call) {
   if (call->id == NULL || !is_id(call->id)) return;
   if (path_in_state(path, "ids/%s", call->id)) unlink(path);
   /* A restore that was killed with volumes in its hands: first nothing may run in them any more. */
+  char mounted[PATH_MAX];
+  if (path_in_state(path, "work/%s", call->id) && access(path, F_OK) == 0 && call->root != NULL &&
+      snprintf(mounted, sizeof mounted, "%s/%s/criu-root", call->root, call->id) < (int)sizeof mounted)
+    detach(mounted);
   bool open = path_in_state(path, "work/%s/volumes.json", call->id) && access(path, F_OK) == 0;
   int ended = open ? run_real_and_wait(argv) : -1;
   if (open) run_node("delete", argc, argv);
@@ -626,8 +676,16 @@ static bool is_restored(const struct call *call) {
 int main(int argc, char **argv) {
   if (argc >= 3 && strcmp(argv[1], "--kcr-selftest") == 0) return selftest(argv[2]);
   if (argc == 3 && strcmp(argv[1], "--kcr-reset-overlay") == 0) return reset_overlay(argv[2]);
+  if (argc == 6 && strcmp(argv[1], "--kcr-mknod") == 0) return make_node(argv[2], argv[3], argv[4], argv[5]);
+  if (argc == 5 && strcmp(argv[1], "--kcr-setxattr") == 0) return set_attribute(argv[2], argv[3], argv[4]);
+  if (argc == 3 && strcmp(argv[1], "--kcr-detach") == 0) {
+    detach(argv[2]);
+    return 0;
+  }
   if (argc >= 3 && strcmp(argv[1], "--kcr-with-caller") == 0) {
     end_with_caller(getppid());
+    /* A group of its own, so that CRIU can be ended with it. */
+    setpgid(0, 0);
     execvp(argv[2], argv + 2);
     return 127;
   }

@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -14,6 +15,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { compileStatic } from "../../scripts/compile.ts";
 import { parseLast } from "../store/runs.ts";
+import { toolsOf } from "./parts/tools.ts";
 
 /** The C program alone: without runtime.mjs beside it, as on a node where Node is broken or not there. */
 
@@ -113,16 +115,26 @@ describe("a create", () => {
     expect(existsSync(state("runs", "other"))).toBe(false);
   });
 
-  it("is refused where the Node part cannot run and no fresh start is wanted", () => {
-    put(state("plans", UID, "main.json"), '{ "fallback": "Fail" }');
-    expect(call(...create(bundle(ofContainerd())))).toEqual({ status: 1, told: [] });
-    expect(existsSync(state("runs"))).toBe(false);
-  });
+  it.each([false, true])(
+    "is refused where the Node part cannot run and no fresh start is wanted",
+    (isThere) => {
+      if (isThere) put(at("runtime.mjs"), "");
+      put(state("plans", UID, "main.json"), '{ "fallback": "Fail" }');
+      expect(call(...create(bundle(ofContainerd())))).toEqual({ status: 1, told: [] });
+      expect(existsSync(state("runs"))).toBe(false);
+      rmSync(at("runtime.mjs"), { force: true });
+    },
+  );
 
   it("is refused once where files of a restore are left that cannot be taken back", () => {
     put(state("plans", UID, "main.json"), "{}");
     put(state("work", ID, "dirty"), "/nowhere");
-    expect(call(...create(bundle(ofContainerd())))).toEqual({ status: 1, told: [] });
+    const argv = ["--log", at("log.json"), ...create(bundle(ofContainerd()))];
+    expect(call(...argv)).toEqual({ status: 1, told: [] });
+    expect(JSON.parse(readFileSync(at("log.json"), "utf8"))).toMatchObject({
+      level: "error",
+      msg: expect.stringContaining("could not be undone"),
+    });
     expect(parseLast(readFileSync(state("runs", UID, "main", "last"), "utf8"))?.id).toBe(ID);
   });
 
@@ -207,6 +219,26 @@ describe("a checkpoint", () => {
   it("ends as the runtime's does, whatever becomes of what is added to it", () => {
     const argv = [...globals, "checkpoint", "--image-path", "/none", "--leave-running", ID];
     expect(call(...argv)).toEqual({ status: 42, told: argv });
+  });
+});
+
+describe("what Node cannot do itself", () => {
+  const tools = () => toolsOf(at("kcr-runtime"));
+
+  it.skipIf(process.getuid?.() !== 0)("pipes and devices are made", () => {
+    tools().makeNode(at("pipe"), "fifo", 0, 0);
+    tools().makeNode(at("null"), "character", 1, 3);
+    expect(lstatSync(at("pipe")).isFIFO()).toBe(true);
+    expect(lstatSync(at("null")).isCharacterDevice()).toBe(true);
+    expect(lstatSync(at("null")).rdev).toBe(0x103);
+    expect(() => tools().makeNode(at("pipe"), "fifo", 0, 0)).toThrow("File exists");
+  });
+
+  it("attributes are set where there are any", () => {
+    writeFileSync(at("file"), "");
+    expect(tools().setAttribute(at("file"), "user.kcr", Buffer.from([0, 255, 10]))).toBe(true);
+    expect(tools().setAttribute("/proc/version", "user.kcr", Buffer.from("x"))).toBe(false);
+    expect(() => tools().setAttribute(at("none"), "user.kcr", Buffer.from("x"))).toThrow("No such file");
   });
 });
 

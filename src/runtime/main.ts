@@ -26,7 +26,7 @@ async function main([home = "", phase, , ...argv]: string[]): Promise<number> {
       await checkpoint(conf, call);
       return 0;
     case "delete":
-      settle(new Layout(conf.state), call.words[0] ?? "");
+      settle(new Layout(conf.state), call.words[0]);
       return 0;
     default:
       return EXIT.create;

@@ -13,7 +13,7 @@ export interface Ended {
   signal: NodeJS.Signals | null;
 }
 
-/** Has the real runtime restore, on the container's own standard streams; it ends with this process or `signal`. */
+/** Has the real runtime restore, on the container's own standard streams; its group ends with `signal`, it with this process. */
 export function runRestore(
   { home, runtime }: Conf,
   args: readonly string[],
@@ -34,9 +34,22 @@ function run(
   signal?: AbortSignal,
 ): Promise<Ended> {
   const { promise, resolve, reject } = Promise.withResolvers<Ended>();
-  const child = spawn(program, args, { stdio, signal, killSignal: "SIGKILL" });
-  // What a signal ends has still to end.
-  child.once("error", (error) => child.pid === undefined && reject(error));
-  child.once("exit", (code, signal) => resolve({ code, signal }));
+  const child = spawn(program, args, { stdio });
+  // With all that it has started, in whose hands what is to be undone would be.
+  const end = (): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+    } catch {
+      child.kill("SIGKILL");
+    }
+  };
+  if (signal?.aborted) end();
+  else signal?.addEventListener("abort", end, { once: true });
+  child.once("error", reject);
+  child.once("exit", (code, killed) => {
+    // Its number may be another's from now on.
+    signal?.removeEventListener("abort", end);
+    resolve({ code, signal: killed });
+  });
   return promise;
 }

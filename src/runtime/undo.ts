@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Layout } from "../store/layout.ts";
-import type { Call } from "./args.ts";
+import { isContainerID, type Layout } from "../store/layout.ts";
+import { type Call, DEFAULT_RUNTIME_ROOT, globalValue } from "./args.ts";
 import type { Conf } from "./conf.ts";
 import { dropFormerFiles, takeBackVolumes } from "./parts/volumes.ts";
 import { runRuntime } from "./run.ts";
@@ -28,8 +28,11 @@ export function finish(layout: Layout, id: string): boolean {
 }
 
 /** Of a container that is gone: its volumes are as they were before a restore that was cut off. */
-export function settle(layout: Layout, id: string): void {
-  if (!finish(layout, id)) takeBackVolumes(sourcesIn(join(layout.work(id), VOLUMES_MARK)));
+export function settle(layout: Layout, id: string | undefined): void {
+  if (!isContainerID(id)) return;
+  const work = layout.work(id);
+  if (!finish(layout, id)) takeBackVolumes(sourcesIn(join(work, VOLUMES_MARK)));
+  rmSync(work, { recursive: true, force: true });
 }
 
 /**
@@ -44,6 +47,10 @@ export async function undo(given: { conf: Conf; layout: Layout; call: Call; id: 
   const mark = join(work, DIRTY_MARK);
   if (!existsSync(mark)) return;
   const rootfs = readFileSync(mark, "utf8");
+  // Or what a restore that was killed has mounted there would be removed with it (see kcr-runtime.c).
+  const mounted = join(globalValue(call, "root") ?? DEFAULT_RUNTIME_ROOT, id, "criu-root");
+  const detached = await runRuntime(join(conf.home, "kcr-runtime"), ["--kcr-detach", mounted]);
+  if (detached.code !== 0) throw new Error(`${mounted} cannot be unmounted`);
   await runRuntime(conf.runtime, [...call.globals, "delete", "--force", id]).catch(() => undefined);
   takeBackVolumes(sourcesIn(join(work, VOLUMES_MARK)));
   const reset = await runRuntime(join(conf.home, "kcr-runtime"), ["--kcr-reset-overlay", rootfs]);

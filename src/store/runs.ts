@@ -49,6 +49,8 @@ export interface RunState {
   passedOver: string[];
   /** IDs of what was armed and is used up, newest last, at most 16. */
   used: string[];
+  /** How many restores in a row were cut off before this was remembered. */
+  cutOff?: number;
   /** What was remembered before the newest run: it counts for as long as `last` does not know that run. */
   before?: RunState;
 }

@@ -7,7 +7,7 @@ import { RESTORE_FROM_ANNOTATION } from "../../src/api/labels.ts";
 import type { CheckpointRestore } from "../../src/api/restore.ts";
 import type { Pod } from "../../src/kube/resources.ts";
 import { advance, carrier, mark } from "../support/programs.ts";
-import { capture, deployProtected, handlersReady } from "../support/runtime.ts";
+import { capture, deployProtected, handlersReady, nextRun } from "../support/runtime.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { RARELY, World } from "../support/world.ts";
 
@@ -101,6 +101,7 @@ describe.skipIf(cluster === undefined)("a state that another pod is to take over
       await stamped(name, world.worker(containerd), {}, asController);
       expect((await restoreIn(name)).status).toMatchObject({ phase: "Completed" });
       const heir = await world.pod(name);
+      await nextRun(world, heir, -1);
       expect(await mark(world, heir)).toBe(1);
       expect(await world.container(heir)).toMatchObject({ restartCount: 0 });
       expect(await world.exec(heir, ["cat", "/data/file", "/file"])).toBe("kept\nkept\n");
@@ -127,7 +128,9 @@ describe.skipIf(cluster === undefined)("a state that another pod is to take over
       expect(status?.message).toContain(named);
       expect((await world.event("RestoreFailed", name)).note).toContain(named);
       await world.event("StartedFresh", name);
-      expect(await mark(world, await world.pod(name))).toBe(0);
+      const pod = await world.pod(name);
+      await nextRun(world, pod, -1);
+      expect(await mark(world, pod)).toBe(0);
     },
   );
 

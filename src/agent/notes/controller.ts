@@ -4,11 +4,11 @@ import { type Checkpoint, POISONED } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
 import { checkpoints, restores } from "../../api/kinds.ts";
-import { RESTORED as POD_RESTORED } from "../../api/pod.ts";
+import { handlerOf, RESTORED as POD_RESTORED } from "../../api/pod.ts";
 import { protectionOf } from "../../api/protection.ts";
 import { type PodCondition, type Report, reportCondition } from "../../api/reports.ts";
 import { type CheckpointRestore, RESTORED } from "../../api/restore.ts";
-import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isConflict, isNotFound } from "../../kube/errors.ts";
 import { type ObjectReference, objectRef } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
@@ -21,6 +21,9 @@ import { runChanges } from "../plan/sources.ts";
 import { isSelftest, selftestName } from "../selftest/pod.ts";
 import { answerTo, type Message, messagesOf, type Verdict, verdictOf } from "./decide.ts";
 import { tellOnce, workloadOf } from "./event.ts";
+
+/** How soon it is looked for a pod's notes, whether or not a change was heard of: a node may have no watch left. */
+const RESYNC_MS = 10_000;
 
 /**
  * Tells what the handler has done: it talks to nobody and leaves a file for each `create` that had a plan. Keyed
@@ -42,7 +45,7 @@ export function notesController(context: Context): Controller {
       else if (note.pod !== selftestName(node)) await tell(note, pod);
       await rm(path, { force: true });
     }
-    return done;
+    return pod !== undefined && handlerOf(pod) !== undefined ? again(RESYNC_MS) : done;
   };
 
   /** Oldest first; undefined for what is no note of that container. */
@@ -210,8 +213,10 @@ export function notesController(context: Context): Controller {
     // The caches' first picture must be there, or a pod's workload would not be known.
     sources: [
       runChanges(layout, log),
-      // What a self-test left is nobody's once its pod is gone.
-      changesOf(caches.pods, (pod) => (isSelftest(pod) ? [{ name: pod.metadata.uid ?? "" }] : [])),
+      // Of a self-test's pod too: what it left is nobody's once it is gone.
+      changesOf(caches.pods, (pod) =>
+        isSelftest(pod) || handlerOf(pod) ? [{ name: pod.metadata.uid ?? "" }] : [],
+      ),
       changesOf(caches.schedules, () => []),
       changesOf(caches.restores, () => []),
     ],

@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { readlink, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
@@ -11,14 +11,14 @@ import { ARMED, type CheckpointRestore } from "../../api/restore.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
-import { isContainerName } from "../../store/layout.ts";
+import { isContainerID, isContainerName } from "../../store/layout.ts";
 import type { Plan } from "../../store/plan.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
 import { isSelftest } from "../selftest/pod.ts";
 import { isToArm } from "./arm.ts";
 import { copyOf, hasCopy } from "./copies.ts";
 import { decidePlan } from "./decide.ts";
-import { namesIn, writeWhole } from "./files.ts";
+import { missing, namesIn, writeWhole } from "./files.ts";
 import { type KnownRun, readRun } from "./runs.ts";
 import { copyChanges, planChanges, runChanges } from "./sources.ts";
 
@@ -158,9 +158,20 @@ export function planController(context: Context): Controller {
     for (const container of left[1].filter(isContainerName)) {
       if ((await namesIn(layout.notes({ podUID, container }))).some(isNote)) return again(NOTES_MS);
     }
+    await forgetContainers(podUID);
     await rm(join(layout.runs, podUID), { recursive: true, force: true });
     log.info({ podUID }, "a pod is gone, and what was kept for it");
     return done;
+  };
+
+  /** Of containers that a reboot has ended the handler never hears again. */
+  const forgetContainers = async (podUID: string): Promise<void> => {
+    for (const id of (await namesIn(layout.ids)).filter(isContainerID)) {
+      const owner = await readlink(layout.id(id)).catch(missing);
+      if (!owner?.startsWith(`${podUID}/`)) continue;
+      await rm(layout.work(id), { recursive: true, force: true });
+      await rm(layout.id(id), { force: true });
+    }
   };
 
   const uidsIn = (namespace: string): ObjectName[] =>

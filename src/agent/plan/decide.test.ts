@@ -163,6 +163,13 @@ describe("what a person asked for", () => {
     expect(decidePlan(input({ armed, copies: new Set(), run: undefined }))).toBeUndefined();
   });
 
+  it("keeps the container that it is for waiting while the copy is on its way", () => {
+    const armed = { id: "restore-1", checkpoint: lineage[0]! };
+    const given = { run: undefined, protection: undefined, claimed: true, armed };
+    expect(decidePlan(input({ ...given, copies: new Set() }))).toBeUndefined();
+    expect(decidePlan(input(given))).toMatchObject({ armed: { id: "restore-1" } });
+  });
+
   it("lets the pod's other containers begin at once", () => {
     const plan = decidePlan(input({ run: undefined, claimed: true }));
     expect(plan).toMatchObject({ run: "", onFailure: false, candidates: [] });

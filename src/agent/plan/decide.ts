@@ -48,7 +48,9 @@ export function decidePlan(input: PlanInput): Plan | undefined {
   const onFailure = run !== undefined && protection !== undefined && protection.strategy !== "Image";
   const asked = armed && candidateOf(armed.checkpoint);
   const isArmed = armed !== undefined && asked !== undefined && copies.has(asked.copy);
-  if (!onFailure && !isArmed && !(claimed && run === undefined)) return undefined;
+  // What was asked for may still be on its way here: a plan without it would end the wait for it.
+  const isLetGo = claimed && run === undefined && armed === undefined;
+  if (!onFailure && !isArmed && !isLetGo) return undefined;
 
   const good = lineage.filter(isGood);
   const { fallback, onSpecChange, volumes, maxAttempts } = protection ?? DEFAULTS;

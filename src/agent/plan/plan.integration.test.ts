@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
@@ -491,6 +491,15 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       await withCandidates(pod, "one");
     });
 
+    it("are told also when the node says nothing of a change", async () => {
+      await startAgent();
+      await rm(layout.runs, { recursive: true });
+      const pod = await makePod("cache-0");
+      await note(pod, { type: "fresh", reason: "PlanMissing", message: "no plan came", lost: true });
+      await told("StartedFresh", 1);
+      await waitFor("the note to go", async () => (await notesLeft(pod)).length === 0);
+    });
+
     it("told a second time, by an agent that was killed before it could remove them, count once", async () => {
       await schedule();
       const pod = await makePod("cache-0");
@@ -547,11 +556,17 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
         message: "environment variable MODE differs",
         lost: true,
       });
+      await mkdir(layout.ids, { recursive: true });
+      await symlink(`${pod.metadata.uid}/app`, layout.id("c0"));
+      await symlink("another/app", layout.id("d0"));
+      await put(join(layout.work("c0"), "restored"), "");
       await client.delete(pods, pod.metadata, { gracePeriodSeconds: 0 });
       await startAgent();
       const [event] = await told("StartedFresh", 1);
       expect(event?.note).toContain("environment variable MODE differs");
       await waitFor("everything of the pod to go", async () => (await readdir(layout.runs)).length === 0);
+      expect(await readdir(layout.ids)).toEqual(["d0"]);
+      expect(await readdir(dirname(layout.work("c0")))).toEqual([]);
     });
 
     it("that cannot be read are dropped, and hold up no other", async () => {

@@ -5,6 +5,7 @@ import {
   constants,
   fchmodSync,
   fchownSync,
+  ftruncateSync,
   futimesSync,
   lchownSync,
   linkSync,
@@ -174,9 +175,17 @@ export class Extraction {
   async #file(place: Place, entry: TarEntry): Promise<void> {
     const fd = openSync(place.path, NEW_FILE, 0o600);
     try {
+      let at = 0;
       for await (const chunk of entry.content()) {
-        for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done);
+        // Holes stay holes: a file of nothing but its size does not fill the node's disk.
+        if (!isZeros(chunk)) {
+          for (let done = 0; done < chunk.length; ) {
+            done += writeSync(fd, chunk, done, chunk.length - done, at + done);
+          }
+        }
+        at += chunk.length;
       }
+      ftruncateSync(fd, at);
       this.#attributes(fd, entry);
       futimesSync(fd, entry.mtime, entry.mtime);
     } finally {
@@ -246,6 +255,10 @@ export class Extraction {
     }
   }
 }
+
+const ZEROS = Buffer.alloc(256 * 1024);
+const isZeros = (chunk: Buffer): boolean =>
+  chunk.length <= ZEROS.length && chunk.equals(ZEROS.subarray(0, chunk.length));
 
 const lutimesOf = (path: Buffer, mtime: number): void => lutimesSync(path, mtime, mtime);
 

@@ -2,8 +2,9 @@ import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, w
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import { afterEach, beforeEach, expect, it } from "vitest";
-import { imagesWithHostname } from "./hostname.ts";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { hostnameOf, imagesWithHostname } from "./hostname.ts";
+import { parseSpec } from "./spec.ts";
 
 /** As CRIU 4.2 wrote it for a pod `restored-5d745cb46d-ssgvq`. */
 const IMAGE = Buffer.from(
@@ -106,4 +107,29 @@ it.each([
 
 it.each(["", "h".repeat(65), "a\0b"])("refuses a hostname that Linux does not take: %j", async (name) => {
   await expect(restore(name)).rejects.toMatchObject({ code: "RestoreFailed", corrupt: false });
+});
+
+describe("the new container's hostname", () => {
+  const of = (env: string[], source: string): Promise<string | undefined> => {
+    const mounts = [{ destination: "/etc/hostname", type: "bind", source, options: ["rbind"] }];
+    return hostnameOf(parseSpec(JSON.stringify({ process: { env }, mounts }), "config.json"));
+  };
+  const ofSandbox = (): string => {
+    const path = join(base, "sandboxes/box");
+    mkdirSync(path, { recursive: true });
+    writeFileSync(join(path, "hostname"), "web-0\n");
+    return join(path, "hostname");
+  };
+
+  it("is its pod's, whatever image or pod have set HOSTNAME to", async () => {
+    expect(await of(["HOSTNAME=0.0.0.0"], ofSandbox())).toBe("web-0");
+  });
+  it("is HOSTNAME where the pod has a file of its own there, or the sandbox's is gone", async () => {
+    writeFileSync(join(base, "own"), "mine");
+    expect(await of(["HOSTNAME=a", "HOSTNAME=b"], join(base, "own"))).toBe("b");
+    expect(await of(["HOSTNAME=a"], join(base, "sandboxes/none/hostname"))).toBe("a");
+  });
+  it("is not known where HOSTNAME is empty: the dumped one stays", async () => {
+    expect(await of(["HOSTNAME="], join(base, "own"))).toBeUndefined();
+  });
 });

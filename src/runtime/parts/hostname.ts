@@ -3,7 +3,8 @@ import { join, resolve } from "node:path";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { CHECKPOINT_DIRECTORY } from "../../store/copy.ts";
 import { asPartError, errnoOf, PartError } from "./errors.ts";
-import { openRegular } from "./open-file.ts";
+import { openRegular, readSmall } from "./open-file.ts";
+import type { RuntimeSpec } from "./spec.ts";
 
 /** CRIU's magic numbers of all images, and of this one (criu/include/magic.h), little-endian. */
 const COMMON_MAGIC = 0x54564319;
@@ -14,6 +15,27 @@ const NODENAME = 1;
 const IMAGE_LIMIT = 64 * 1024;
 /** __NEW_UTS_LEN of Linux. */
 const HOSTNAME_LIMIT = 64;
+
+/** The runtime's own file of a sandbox's hostname, containerd's and CRI-O's. */
+const OF_SANDBOX = /\/(?:sandboxes\/[^/]+|overlay-containers\/[^/]+\/userdata)\/hostname$/;
+
+/**
+ * The hostname that the new container is to have: what its pod's sandbox says. Only where that is not to be read it
+ * is HOSTNAME of its environment, which image and pod may set to anything else. Undefined when neither is there.
+ */
+export async function hostnameOf({
+  mounts,
+  process: { env },
+}: Pick<RuntimeSpec, "mounts" | "process">): Promise<string | undefined> {
+  const { source = "" } = mounts.findLast(({ destination }) => destination === "/etc/hostname") ?? {};
+  const text = OF_SANDBOX.test(source)
+    ? await readSmall(source, HOSTNAME_LIMIT + 1).catch(() => undefined)
+    : undefined;
+  const last = env.findLast((entry) => entry.startsWith(VARIABLE))?.slice(VARIABLE.length);
+  return text?.trim() || last || undefined;
+}
+
+const VARIABLE = "HOSTNAME=";
 
 /**
  * The directory of CRIU's images to restore from, so that the restored container has that hostname: the copy's own

@@ -25,14 +25,15 @@ export interface RestoredMarker {
 
 /**
  * Writes the marker into a root file system, for everyone to read. Nothing outside of it is touched: a link in the
- * place of `/run` is refused, what else is in the way below it is replaced. A mount at `/run` hides it.
- * Errors: `PartError`.
+ * place of `/run` leaves the process without one, what else is in the way below it is replaced. A mount at `/run`
+ * hides it. Errors: `PartError`.
  */
 export function writeMarker(rootfs: string, marker: RestoredMarker): void {
   const parts = MARKER_PATH.split("/").slice(1);
   const parent = parts.slice(0, -1);
   try {
     using tree = new Tree(rootfs);
+    if (tree.stat(parent.slice(0, 1))?.isDirectory() === false) return;
     if (tree.stat(parent)?.isDirectory() === false) tree.remove(parent);
     tree.remove(parts);
     using place = tree.at(parts, { make: true });

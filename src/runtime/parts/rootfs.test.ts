@@ -138,6 +138,21 @@ describe("a layer of containerd's", () => {
     expect(readdirSync(rootfs).sort()).toEqual(["of-image", "one", "taken", "three", "two"]);
   });
 
+  it("leaves holes in files where they are, and takes no room for them", async () => {
+    const size = 8 * 1024 * 1024;
+    const content = Buffer.alloc(size);
+    content.write("middle", size / 2);
+    await pack([
+      { name: "some", content },
+      { name: "none", content: Buffer.alloc(size) },
+    ]);
+    await apply();
+    expect(readFileSync(at("some")).equals(content)).toBe(true);
+    expect(lstatSync(at("none")).size).toBe(size);
+    expect(lstatSync(at("none")).blocks).toBe(0);
+    expect(lstatSync(at("some")).blocks * 512).toBeLessThan(size / 8);
+  });
+
   it("makes pipes and devices, with their owner and mode", async () => {
     await pack([
       { name: "p\u00efpe", type: "fifo", mode: 0o620, uid: 3, gid: 4, mtime: new Date(5000_000) },

@@ -448,7 +448,7 @@ describe("putting back", () => {
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", data]);
     try {
       writeFileSync(join(data, "before"), "x");
-      await pack({ name: "data/large", content: Buffer.alloc(2 ** 20) });
+      await pack({ name: "data/large", content: Buffer.alloc(2 ** 20, "x") });
       await expect(
         putBackVolumes({ copyDir, note: captured, spec: spec(bind("/data", data)) }),
       ).rejects.toMatchObject({ code: "DiskFull" });
