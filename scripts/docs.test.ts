@@ -8,6 +8,7 @@ import { checkpointSpec } from "../src/api/checkpoint.ts";
 import { customResourceDefinitions } from "../src/api/crd.ts";
 import { ERRORS } from "../src/api/errors.ts";
 import { API_VERSION } from "../src/api/group.ts";
+import { NODE_ACCOUNT_LABELS } from "../src/api/node-account.ts";
 import { requestSpec } from "../src/api/request.ts";
 import { restoreSpec } from "../src/api/restore.ts";
 import { restorePolicy, scheduleSpec } from "../src/api/schedule.ts";
@@ -155,6 +156,7 @@ describe("commands", () => {
     ).toEqual([]);
     const labels = [...code.matchAll(/-l ([\w./-]+)=([\w./-]+)/g)];
     const isLabelled = ([, key, value]: RegExpExecArray) =>
+      Object.entries(NODE_ACCOUNT_LABELS).some(([own, given]) => own === key && given === value) ||
       manifests.some(({ spec }) => spec?.template?.metadata?.labels?.[key!] === value);
     expect(labels.filter((match) => !isLabelled(match)).map(([text]) => text)).toEqual([]);
   });
