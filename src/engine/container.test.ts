@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cgroupOf, findContainer, upperOf } from "./container.ts";
 
 const overlay = (options: string) =>
-  `1024 745 0:190 / / rw,relatime master:3 - overlay overlay rw,lowerdir=/l/3/fs,${options}\n` +
+  "1023 745 0:190 / / rw,relatime - overlay overlay rw,lowerdir=/l/1/fs,upperdir=/s/2/fs,workdir=/s/2/work\n" +
+  `1024 745 0:190 / /run/c/rootfs rw,relatime master:3 - overlay overlay rw,lowerdir=/l/3/fs,${options}\n` +
   "1029 1024 0:319 / /proc rw,nosuid - proc proc rw\n";
 
 describe("upperOf", () => {
@@ -14,10 +15,10 @@ describe("upperOf", () => {
     ["a path with a blank in it", overlay("upperdir=/s\\0404/fs,workdir=/w"), "/s 4/fs"],
     ["a path with a line feed in it", overlay("upperdir=/s\\0124/fs,workdir=/w"), undefined],
     ["an overlay that is only read", overlay("uuid=on"), undefined],
-    ["another file system", "1 0 8:1 / / rw - ext4 /dev/vda rw\n", undefined],
+    ["another file system", "1 0 8:1 / /run/c/rootfs rw - ext4 /dev/vda rw\n", undefined],
     ["no mounts", "", undefined],
   ])("of %s", (_, mountinfo, upper) => {
-    expect(upperOf(mountinfo)).toBe(upper);
+    expect(upperOf(mountinfo, "/run/c/rootfs")).toBe(upper);
   });
 });
 
@@ -54,14 +55,34 @@ describe("findContainer", () => {
     cgroup_paths: { "": "/x" },
   };
 
+  it("finds one by the root of its own runtime, and its files by the host's mounts alone", async () => {
+    put(options, { root: "/r", binary_name: "/opt/runc", systemd_cgroup: true });
+    put("/r/k8s.io/abc/state.json", state);
+    const rootfs = "/run/c/io.containerd.runtime.v2.task/k8s.io/abc/rootfs";
+    put(
+      "/proc/1/mountinfo",
+      `1 0 0:190 / ${rootfs} rw - overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w\n`,
+    );
+    expect(await findContainer(containerd, "abc", host)).toEqual({
+      id: "abc",
+      bundle: "/run/c/io.containerd.runtime.v2.task/k8s.io/abc",
+      runtime: "/opt/runc",
+      runtimeRoot: "/r/k8s.io",
+      systemdCgroup: true,
+      init: 999_999_999,
+      began: 7,
+      cgroup: { path: "/x", version: 2 },
+      upper: "/u",
+    });
+  });
+
   it.each([
-    ["that the runtime does not know", {}, "Gone"],
-    ["whose process has ended", { "/run/containerd/runc/k8s.io/abc/state.json": state }, "Gone"],
     [
-      "under another root, whose process has ended",
-      { [options]: { root: "/r" }, "/r/k8s.io/abc/state.json": state },
-      "Gone",
+      "whose root file system is no overlay",
+      { "/run/containerd/runc/k8s.io/abc/state.json": state },
+      "Unsupported",
     ],
+    ["that the runtime does not know", {}, "Gone"],
     [
       "of a runtime that is not runc",
       { "/run/containerd/runc/k8s.io/abc/state.json": { id: "abc" } },

@@ -54,9 +54,8 @@ export async function findContainer(
   const runtimeRoot = join(given?.root || DEFAULT_RUNTIME_ROOT, NAMESPACE);
   const known = await readJson(join(host, runtimeRoot, id, "state.json"), state);
   if (known === undefined) throw new DumpError("Gone", `the runtime knows no container ${id}`);
-  const mountinfo = await readText(`/proc/${known.init_process_pid}/mountinfo`);
-  if (mountinfo === undefined) throw new DumpError("Gone", `container ${id} does not run any more`);
-  const upper = upperOf(mountinfo);
+  // The host's own mounts: what a container has mounted may name any path there is.
+  const upper = upperOf((await readText(join(host, "proc/1/mountinfo"))) ?? "", join(bundle, "rootfs"));
   if (upper === undefined) {
     throw new DumpError("Unsupported", "the container's root file system is no overlay that it can write to");
   }
@@ -81,16 +80,16 @@ export function cgroupOf(paths: Readonly<Record<string, string>>): RunningContai
   throw new DumpError("Unsupported", "the container has no control group in which it could be frozen");
 }
 
-/** The upper directory of the overlay at `/`, of a process's mountinfo; undefined for any other file system. */
-export function upperOf(mountinfo: string): string | undefined {
-  const root = mountinfo.split("\n").findLast((line) => line.split(" ")[4] === "/");
+/** The upper directory of the overlay that is mounted at `path`; undefined for any other file system. */
+export function upperOf(mountinfo: string, path: string): string | undefined {
+  const root = mountinfo.split("\n").findLast((line) => line.split(" ")[4] === path);
   const [type, , mounted = ""] = root?.split(" - ")[1]?.split(" ") ?? [];
   if (type !== "overlay") return undefined;
   const option = mounted.split(",").find((one) => one.startsWith("upperdir="));
-  const path = option?.slice("upperdir=".length).replace(/\\([0-7]{3})/g, (_, octal: string) => {
+  const upper = option?.slice("upperdir=".length).replace(/\\([0-7]{3})/g, (_, octal: string) => {
     return String.fromCharCode(Number.parseInt(octal, 8));
   });
-  return path?.startsWith("/") && !path.includes("\n") ? path : undefined;
+  return upper?.startsWith("/") && !upper.includes("\n") ? upper : undefined;
 }
 
 async function readJson<T extends z.ZodType>(path: string, schema: T): Promise<z.infer<T> | undefined> {

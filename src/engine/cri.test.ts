@@ -81,6 +81,7 @@ it("gives the status of a container as Go's JSON has it, every digit of its numb
   const status = await containerStatus(socket(), "abc");
   expect(asked.subarray(5).toString("latin1")).toBe("\n\x03abc");
   expect(status).toMatchObject({
+    name: "app____3",
     image: "busybox",
     imageRef: "busybox@sha256:00",
     created: "2026-11-21T16:08:54.123456789Z",

@@ -11,6 +11,8 @@ import { type Message, readMessage, type Schema } from "./messages.ts";
  */
 export interface ContainerStatus {
   json: string;
+  /** containerd's own name for it: `<container>_<pod>_<namespace>_<pod UID>_<attempt>` (internal/cri/server/helpers.go). */
+  name: string;
   image: string;
   imageRef: string;
   /** RFC 3339. */
@@ -84,7 +86,16 @@ const status: Schema = {
 };
 const response: Schema = { 1: ["status", status] };
 
+const label = z.string().default("");
 const used = z.object({
+  metadata: z.object({ name: label }).default({ name: "" }),
+  labels: z
+    .object({
+      "io.kubernetes.pod.name": label,
+      "io.kubernetes.pod.namespace": label,
+      "io.kubernetes.pod.uid": label,
+    })
+    .prefault({}),
   image: z.object({ image: z.string().default("") }).default({ image: "" }),
   image_ref: z.string().default(""),
   log_path: z.string().default(""),
@@ -101,10 +112,18 @@ export async function containerStatus(socket: string, id: string): Promise<Conta
     .finish();
   const bytes = await call(socket, "/runtime.v1.RuntimeService/ContainerStatus", request);
   const { status: found = {} } = readMessage(response, bytes) as { status?: Message };
-  const { image, image_ref, log_path } = used.parse(found);
+  const { metadata, labels, image, image_ref, log_path } = used.parse(found);
+  const { attempt = 0 } = (found["metadata"] ?? {}) as Message;
   const nanoseconds = BigInt(JSON.stringify(found["created_at"] ?? 0));
   return {
     json: JSON.stringify(found),
+    name: [
+      metadata.name,
+      labels["io.kubernetes.pod.name"],
+      labels["io.kubernetes.pod.namespace"],
+      labels["io.kubernetes.pod.uid"],
+      JSON.stringify(attempt),
+    ].join("_"),
     image: image.image,
     imageRef: image_ref,
     created: timeOf(nanoseconds),

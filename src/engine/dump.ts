@@ -152,7 +152,7 @@ function jobOf(
 function configDump({ id }: RunningContainer, status: ContainerStatus, now: Date): string {
   return JSON.stringify({
     id,
-    name: id,
+    name: status.name,
     rootfsImage: status.image,
     rootfsImageRef: status.imageRef,
     rootfsImageName: status.image,

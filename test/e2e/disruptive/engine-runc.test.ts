@@ -52,7 +52,7 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     await world.exec(pod, [
       "sh",
       "-euc",
-      "echo volume >/data/file; rm /bin/vi; mkdir /opt; ln /bin/ls /opt/ls",
+      "echo volume >/data/file; rm /bin/vi; mkdir /opt; echo linked >/opt/a; ln /opt/a /opt/b",
     ]);
     const { status } = await capture(world, pod);
     const { engine, frozenMicroseconds = 0, pausedMicroseconds = 0, copiedBytes = 0 } = status ?? {};
@@ -108,6 +108,15 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     await waitFor("the container to run", async () => (await count(world, pod)) > before);
     await world.kill(pod);
     await inside;
+  });
+
+  it("says what CRIU failed at, by its own log", async () => {
+    const locking = ["sh", "-c", "touch /tmp/lock; exec flock /tmp/lock sleep 1000000"];
+    const pod = await deploy("lock", { image: world.cluster.images.busybox, command: locking });
+    const { status } = await world.request("lock", { podReference: { name: pod.metadata.name } });
+    expect(status).toMatchObject({ phase: "Failed", reason: "FileLockHeld" });
+    expect(status?.message).toContain("Some file locks are hold by dumping tasks");
+    expect(await leftovers()).toBe("");
   });
 
   /** A program whose dump takes a while: much in memory, and much in a file of its own. */
