@@ -3,9 +3,8 @@ import { constants } from "node:fs";
 import type { FileHandle, open } from "node:fs/promises";
 import { TransferError } from "./errors.ts";
 
-/** Bytes that are written, or read back, at once; and chunks at most, which is fewer than one system call takes. */
+/** Bytes that are written, or read back, at once. */
 const BLOCK_BYTES = 1024 * 1024;
-const BLOCK_CHUNKS = 256;
 const MODE = 0o600;
 
 /** What a file is to become. */
@@ -60,22 +59,26 @@ export class Part implements AsyncDisposable {
    * Errors: those of `chunks`; TransferError `protocol` for more bytes than there should be.
    */
   async append(chunks: AsyncIterable<Uint8Array>): Promise<void> {
-    let held: Uint8Array[] = [];
-    let bytes = 0;
+    // One is filled while the other is written.
+    let [block, other] = [this.#newBlock(), this.#newBlock()];
+    let filled = 0;
     let writing = Promise.resolve();
     const write = async (): Promise<void> => {
-      const [block, length] = [held, bytes];
-      [held, bytes] = [[], 0];
       await writing;
-      writing = this.#write(block, length);
+      writing = this.#write(block.subarray(0, filled));
       // Awaited before the next, or at the end.
       writing.catch(() => {});
+      [block, other, filled] = [other, block, 0];
     };
     try {
       for await (const chunk of chunks) {
-        held.push(chunk);
-        bytes += chunk.length;
-        if (bytes >= BLOCK_BYTES || held.length >= BLOCK_CHUNKS) await write();
+        for (let from = 0; from < chunk.length; ) {
+          const part = chunk.subarray(from, from + block.length - filled);
+          block.set(part, filled);
+          filled += part.length;
+          from += part.length;
+          if (filled === block.length) await write();
+        }
       }
     } finally {
       await write();
@@ -96,23 +99,26 @@ export class Part implements AsyncDisposable {
     await this.#file.close();
   }
 
-  async #write(block: readonly Uint8Array[], length: number): Promise<void> {
-    if (length === 0) return;
-    if (this.#have + length > this.#wanted.size) {
+  #newBlock(): Buffer {
+    return Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, this.#wanted.size + 1));
+  }
+
+  async #write(block: Buffer): Promise<void> {
+    if (this.#have + block.length > this.#wanted.size) {
       throw new TransferError("protocol", `more than ${this.#wanted.size} bytes`);
     }
-    const written = this.#file.writev(block, this.#have);
+    const written = this.#writeAll(block);
     written.catch(() => {});
-    for (const chunk of block) this.#hash.update(chunk);
-    let { bytesWritten } = await written;
-    if (bytesWritten < length) {
-      const rest = Buffer.concat(block);
-      while (bytesWritten < length) {
-        const at = this.#have + bytesWritten;
-        bytesWritten += (await this.#file.write(rest, bytesWritten, length - bytesWritten, at)).bytesWritten;
-      }
+    this.#hash.update(block);
+    await written;
+    this.#have += block.length;
+  }
+
+  async #writeAll(block: Buffer): Promise<void> {
+    for (let done = 0; done < block.length; ) {
+      const at = this.#have + done;
+      done += (await this.#file.write(block, done, block.length - done, at)).bytesWritten;
     }
-    this.#have += length;
   }
 
   async #readBack(signal: AbortSignal): Promise<void> {

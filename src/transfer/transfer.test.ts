@@ -33,6 +33,8 @@ const identityOf = (
 const [a, b] = [identityOf("node-a"), identityOf("node-b")];
 
 const ARCHIVE = sha256("archive");
+/** Much is written, to a disk that others use too. */
+const slow = { timeout: 60_000 };
 const QUICK: Partial<Limits> = { retryDelayMs: 1, maxRetryDelayMs: 5, busyDelayMs: 1 };
 
 /** 64 MiB that cannot be compressed and 64 MiB that are mostly a hole, beside small files. */
@@ -167,7 +169,7 @@ const statusFor = (shown: Partial<Identity>, path = pathOf({ copy: ARCHIVE }), m
     asking.end();
   });
 
-describe("files of a copy", () => {
+describe("files of a copy", slow, () => {
   test("arrive as they are, by their index, each byte sent once", async () => {
     using from = peer();
     const index = await from.index(ARCHIVE, never);
@@ -489,7 +491,7 @@ describe("who gets something", () => {
   });
 });
 
-describe("at most so much", () => {
+describe("at most so much", slow, () => {
   test("files at once: who asks for more comes again", async () => {
     await server.close();
     server = await serve({ atOnce: 1 });
