@@ -65,10 +65,8 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     await crash(world, pod);
 
     expect(await mark(world, pod)).toBe(1);
-    const found = await world
-      .exec(pod, ["sh", "-c", "cat /data/file; ls /bin/vi; test /bin/ls -ef /opt/ls && echo linked"])
-      .catch(String);
-    expect(found).toBe("volume\nlinked\n");
+    const script = "cat /data/file /opt/b; stat -c %h /opt/a; [ -e /bin/vi ] || echo gone";
+    expect(await world.exec(pod, ["sh", "-c", script])).toBe("volume\nlinked\n2\ngone\n");
     expect(await leftovers()).toBe("");
   });
 
@@ -111,11 +109,18 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
   });
 
   it("says what CRIU failed at, by its own log", async () => {
-    const locking = ["sh", "-c", "touch /tmp/lock; exec flock /tmp/lock sleep 1000000"];
-    const pod = await deploy("lock", { image: world.cluster.images.busybox, command: locking });
-    const { status } = await world.request("lock", { podReference: { name: pod.metadata.name } });
-    expect(status).toMatchObject({ phase: "Failed", reason: "FileLockHeld" });
-    expect(status?.message).toContain("Some file locks are hold by dumping tasks");
+    const holding =
+      "head -c 20000000 /dev/zero >/tmp/large; exec 3</tmp/large; rm /tmp/large; exec sleep infinity";
+    const pod = await deploy("ghost", {
+      image: world.cluster.images.busybox,
+      command: ["sh", "-c", holding],
+    });
+    await waitFor("the file to be gone", () =>
+      world.exec(pod, ["sh", "-c", "[ -e /tmp/large ] || readlink /proc/1/fd/3"]),
+    );
+    const { status } = await world.request("ghost", { podReference: { name: pod.metadata.name } });
+    expect(status).toMatchObject({ phase: "Failed", reason: "DeletedFileTooLarge" });
+    expect(status?.message).toContain("Can't dump ghost file");
     expect(await leftovers()).toBe("");
   });
 
