@@ -91,7 +91,7 @@ export class Peer implements Disposable {
   async fetch(copy: string, wanted: Wanted, path: string, signal: AbortSignal): Promise<void> {
     const { disk = fs } = this.#options;
     const asked: Asked = { copy, file: wanted.sha256 };
-    await using part = await Part.open(disk, path, wanted, signal);
+    await using part = await Part.open(disk, path, wanted);
     const tries = new Tries(this.#limits, signal);
     // Of what was there from before nobody knows where it came from.
     let damaged = part.have > 0 ? -1 : 0;
@@ -104,7 +104,7 @@ export class Peer implements Disposable {
         await tries.pause(error);
         continue;
       }
-      if (await part.seal()) return;
+      if (await part.seal(signal)) return;
       damaged += 1;
       if (damaged >= this.#limits.damagedFiles) {
         throw new TransferError("damaged", `${this.#name}: its file ${wanted.sha256} has another content`);

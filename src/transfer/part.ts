@@ -1,4 +1,4 @@
-import { createHash, type Hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import type { FileHandle, open } from "node:fs/promises";
 import { TransferError } from "./errors.ts";
@@ -16,34 +16,31 @@ export interface Wanted {
 /**
  * A file that arrives piece by piece, also of several tries and processes: what is on disk is gone on from.
  *
- * Guarantees: `seal` says true only of the content that was wanted, by its sha256, and when it is on disk.
+ * Guarantees: `seal` says true only when the file on disk, read back, has the content that was wanted.
  * Errors: those of the file system.
  */
 export class Part implements AsyncDisposable {
   readonly #file: FileHandle;
   readonly #wanted: Wanted;
-  #hash: Hash = createHash("sha256");
-  #have = 0;
+  #have: number;
 
-  private constructor(file: FileHandle, wanted: Wanted) {
+  private constructor(file: FileHandle, wanted: Wanted, have: number) {
     this.#file = file;
     this.#wanted = wanted;
+    this.#have = have;
   }
 
-  /** The file at `path`, made if it is not there, and read as far as it is. */
-  static async open(
-    disk: { open: typeof open },
-    path: string,
-    wanted: Wanted,
-    signal: AbortSignal,
-  ): Promise<Part> {
+  /** The file at `path`, made if it is not there. */
+  static async open(disk: { open: typeof open }, path: string, wanted: Wanted): Promise<Part> {
     const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
-    const part = new Part(await disk.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, MODE), wanted);
+    const file = await disk.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, MODE);
     try {
-      await part.#readBack(signal);
+      const { size } = await file.stat();
+      const part = new Part(file, wanted, size);
+      if (size > wanted.size) await part.#empty();
       return part;
     } catch (error) {
-      await part[Symbol.asyncDispose]();
+      await file.close();
       throw error;
     }
   }
@@ -87,11 +84,12 @@ export class Part implements AsyncDisposable {
   }
 
   /** Whether the file is what was wanted; one that is not is emptied. */
-  async seal(): Promise<boolean> {
-    const isRight =
-      this.#have === this.#wanted.size && this.#hash.copy().digest("hex") === this.#wanted.sha256;
-    if (isRight) await this.#file.sync();
-    else await this.#empty();
+  async seal(signal: AbortSignal): Promise<boolean> {
+    const synced = this.#file.sync();
+    synced.catch(() => {});
+    const isRight = this.#have === this.#wanted.size && (await this.#digest(signal)) === this.#wanted.sha256;
+    await synced;
+    if (!isRight) await this.#empty();
     return isRight;
   }
 
@@ -107,37 +105,27 @@ export class Part implements AsyncDisposable {
     if (this.#have + block.length > this.#wanted.size) {
       throw new TransferError("protocol", `more than ${this.#wanted.size} bytes`);
     }
-    const written = this.#writeAll(block);
-    written.catch(() => {});
-    this.#hash.update(block);
-    await written;
-    this.#have += block.length;
-  }
-
-  async #writeAll(block: Buffer): Promise<void> {
     for (let done = 0; done < block.length; ) {
-      const at = this.#have + done;
-      done += (await this.#file.write(block, done, block.length - done, at)).bytesWritten;
+      const { bytesWritten } = await this.#file.write(block, done, block.length - done, this.#have);
+      done += bytesWritten;
+      this.#have += bytesWritten;
     }
   }
 
-  async #readBack(signal: AbortSignal): Promise<void> {
-    const { size } = await this.#file.stat();
-    if (size > this.#wanted.size) await this.#empty();
-    if (size === 0 || size > this.#wanted.size) return;
-    const buffer = Buffer.allocUnsafe(Math.min(size, BLOCK_BYTES));
-    for (;;) {
+  async #digest(signal: AbortSignal): Promise<string> {
+    const hash = createHash("sha256");
+    const buffer = this.#newBlock();
+    for (let at = 0; ; ) {
       signal.throwIfAborted();
-      const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, this.#have);
-      if (bytesRead === 0) return;
-      this.#hash.update(buffer.subarray(0, bytesRead));
-      this.#have += bytesRead;
+      const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) return hash.digest("hex");
+      hash.update(buffer.subarray(0, bytesRead));
+      at += bytesRead;
     }
   }
 
   async #empty(): Promise<void> {
     await this.#file.truncate(0);
-    this.#hash = createHash("sha256");
     this.#have = 0;
   }
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -7,7 +7,7 @@ import { checkpointEntries, makeTar } from "../../../test/support/archive.ts";
 import { silent } from "../../kube/log.ts";
 import { Layout } from "../../store/layout.ts";
 import type { Context } from "../context.ts";
-import { sweep } from "./keeper.ts";
+import { sweep, sweepIncoming } from "./keeper.ts";
 import { Pins } from "./pins.ts";
 import { LocalStore } from "./store.ts";
 
@@ -48,4 +48,27 @@ test("copies go that belong to no Checkpoint and that nothing counts on, once th
   await sweep(context);
   expect((await store.list()).map(({ digest }) => digest).sort()).toEqual([known, pinned].sort());
   expect(await store.has(stray)).toBe(false);
+});
+
+test("what came of a copy that nobody goes on with is removed after an hour", async () => {
+  const archive = "a".repeat(64);
+  const files = [{ path: "spec.dump", size: 4, sha256: "b".repeat(64) }];
+  const cut = store.addFiles(
+    { name: "another node", archive, files },
+    async (_, path) => {
+      await writeFile(path, "half");
+      throw new Error("cut");
+    },
+    new AbortController().signal,
+  );
+  await expect(cut).rejects.toThrow("cut");
+  const at = (minutes: number) => ({
+    store,
+    log: silent,
+    now: () => new Date(Date.now() + minutes * 60_000),
+  });
+  await sweepIncoming(at(59));
+  expect(await store.incoming()).toHaveLength(1);
+  await sweepIncoming(at(61));
+  expect(await store.incoming()).toEqual([]);
 });

@@ -129,8 +129,8 @@ export class LocalStore {
 
   /**
    * Makes a copy of files that come one by one, from another node: each content once, and none that is here already.
-   * `fetch` has the file at the path it is given hold that content and be on disk; what it leaves there when it fails
-   * is there again at the next try, whoever makes it.
+   * `fetch` has the file at the path it is given hold that content and be on disk, and has read it back; what it leaves
+   * there when it fails is there again at the next try, whoever makes it.
    *
    * Assumptions: whoever calls knows that these are the files of that archive. What the copy's index says besides is
    * read from the files, as {@link add} does.
@@ -164,7 +164,7 @@ export class LocalStore {
       }
       const { index, identity } = await describe(this.#disk, name, archive, directory, files);
       accept(identity);
-      await this.#complete(directory, index, signal);
+      await this.#complete(directory, index, signal, { isReadBack: true });
       await this.dropIncoming(archive);
       return index;
     } catch (error) {
@@ -290,9 +290,14 @@ export class LocalStore {
   }
 
   /** Verified files become a copy: their directory must not be used from then on. */
-  async #complete(directory: string, index: CopyIndex, signal: AbortSignal): Promise<CopyIndex> {
+  async #complete(
+    directory: string,
+    index: CopyIndex,
+    signal: AbortSignal,
+    { isReadBack = false } = {},
+  ): Promise<CopyIndex> {
     using _lock = await this.#locks.take(CONTENT);
-    for (const file of index.files) await this.#settle(directory, file, signal);
+    for (const file of index.files) await this.#settle(directory, file, signal, isReadBack);
     await writeNew(this.#disk, join(directory, COPY_INDEX), [Buffer.from(JSON.stringify(index))]);
     await syncDirectory(this.#disk, join(directory, CHECKPOINT_DIRECTORY));
     await syncDirectory(this.#disk, directory);
@@ -318,19 +323,19 @@ export class LocalStore {
    * Makes a file that was just written one with the content of the same sha256, and reads back what the copy will
    * hold: a disk that changes what it is given is found here.
    */
-  async #settle(directory: string, file: CopyFile, signal: AbortSignal): Promise<void> {
+  async #settle(directory: string, file: CopyFile, signal: AbortSignal, isReadBack: boolean): Promise<void> {
     const path = join(directory, file.path);
     const blob = this.layout.blob(file.sha256);
     const shared = await this.#disk.lstat(blob).catch(missing);
+    // Of two names of one file neither can take the other's place.
+    if (isReadBack && shared?.ino === (await this.#disk.lstat(path)).ino) return;
     if (shared !== undefined && (await this.#problemOf(blob, file, signal)) === undefined) {
-      // Of two names of one file neither can take the other's place.
-      if ((await this.#disk.lstat(path)).ino === shared.ino) return;
       const twin = join(this.layout.tmp, randomUUID());
       await this.#disk.link(blob, twin);
       await this.#disk.rename(twin, path);
       return;
     }
-    const problem = await this.#problemOf(path, file, signal);
+    const problem = isReadBack ? undefined : await this.#problemOf(path, file, signal);
     if (problem !== undefined) throw new KcrError("CopyCorrupt", `${path} was written, but ${problem}`);
     // Copies that share damaged content keep it, to be found by their own verification.
     if (shared !== undefined) await this.#disk.unlink(blob);
