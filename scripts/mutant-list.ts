@@ -27,6 +27,7 @@ const disruptive = (file: string, name: string) => ({
   slow: true,
 });
 
+const DIRECT = "src/engine/kcr-dump.test.ts";
 const HANDLER = "src/runtime/decide.test.ts";
 const FAST = "src/runtime/kcr-runtime.test.ts";
 const DEMAND = "src/operator/demand/decide.test.ts";
@@ -1007,5 +1008,48 @@ export const mutants: readonly Mutant[] = [
     find: 'if (policy === "Ignore") return undefined;',
     replace: 'if (policy !== "Refuse") return undefined;',
     test: unit("src/runtime/parts/mounts.test.ts", ""),
+  },
+  {
+    fault: "engine runc: a container whose dump failed stays frozen",
+    file: "src/engine/kcr-dump.c",
+    find: "bool runs = shared->step == WAITING || shared->step >= RESUMED || thaw();",
+    replace: "bool runs = true;",
+    test: unit(DIRECT, "lets the container run on when the runtime fails"),
+  },
+  {
+    fault: "engine runc: a process that is no part of the container is frozen and left out of the dump",
+    file: "src/engine/kcr-dump.c",
+    find: "if (pid == job.init) return true;",
+    replace: "if (pid > 0) return true;",
+    test: unit(DIRECT, "gives up on a foreign process that stays"),
+  },
+  {
+    fault: "engine runc: what was killed is undone while CRIU can still freeze the container",
+    file: "src/engine/kcr-dump.c",
+    find: 'open("job", O_RDONLY | O_NOFOLLOW)',
+    replace: 'open("job", O_RDONLY | O_NOFOLLOW | O_CLOEXEC)',
+    test: unit(DIRECT, "as soon as its runtime has ended too"),
+  },
+  {
+    fault: "engine runc: nobody thaws the container when what dumps it is killed",
+    file: "src/engine/kcr-dump.c",
+    find: 'fail("Killed", "the dump was ended by signal %d", WTERMSIG(status));',
+    replace: "return 1;",
+    test: unit(DIRECT, "lets the container run on when its worker is killed"),
+  },
+  {
+    fault: "engine runc: a container says by its own mounts which directory of the host is saved",
+    file: "src/engine/container.ts",
+    find: 'line.split(" ")[4] === path',
+    replace: 'line.includes(" - overlay ")',
+    test: unit("src/engine/container.test.ts", "upperOf"),
+  },
+  {
+    fault:
+      "engine runc: the archive of an agent that was killed is not waited for, and the container dumped twice",
+    file: "src/agent/dump/controller.ts",
+    find: "|| !(await engine.settled(source))",
+    replace: "",
+    ...disruptive("engine-runc.test.ts", "killed while it is at copying"),
   },
 ];

@@ -12,6 +12,7 @@ import { dumpController } from "./dump/controller.ts";
 import { kubeletEngine } from "./dump/engine.ts";
 import { DUMP_PROGRAM, RuncEngine } from "./dump/engine-runc.ts";
 import { imageController } from "./image/controller.ts";
+import type { KubeletOptions } from "./kubelet.ts";
 import { Locks } from "./locks.ts";
 import { notesController } from "./notes/controller.ts";
 import { armController } from "./plan/arm.ts";
@@ -29,6 +30,8 @@ export type AgentOptions = Omit<
   Context,
   "archives" | "engine" | "layout" | "store" | "pins" | "locks" | "transfer" | "recorder" | "caches"
 > & {
+  /** The node's own. */
+  kubelet: KubeletOptions;
   /** Where it runs; without it the node's runtime handler is not tested. */
   self?: Self;
   /** Where other nodes' agents are answered, and found; needs `self`. Without it no copy goes from node to node. */
@@ -44,7 +47,7 @@ export interface Agent {
 
 /** The agent of one node: sees no objects but those of its node, and writes no others. */
 export function createAgent(options: AgentOptions): Agent {
-  const { self, transfer: between, ...given } = options;
+  const { self, transfer: between, kubelet, ...given } = options;
   const { node, client, settings, log, metrics } = given;
   const shared = { client, log, metrics };
   const caches: Context["caches"] = {
@@ -104,7 +107,7 @@ export function createAgent(options: AgentOptions): Agent {
               log,
             })
           : undefined;
-      const engine = runc ?? kubeletEngine(given.kubelet);
+      const engine = runc ?? kubeletEngine(kubelet);
       const transfer =
         between !== undefined && self !== undefined && settings.transfer.enabled
           ? new Transfer({

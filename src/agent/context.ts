@@ -12,7 +12,6 @@ import type { Node, Pod } from "../kube/resources.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Archives } from "./archives.ts";
 import type { DumpEngine } from "./dump/engine.ts";
-import type { KubeletOptions } from "./kubelet.ts";
 import type { Locks } from "./locks.ts";
 import type { AgentMetricName } from "./metrics.ts";
 import type { Pins } from "./store/pins.ts";
@@ -25,7 +24,6 @@ export interface Context {
   node: string;
   client: Client;
   settings: Settings;
-  kubelet: KubeletOptions;
   /** What dumps the node's containers. */
   engine: DumpEngine;
   archives: Archives;
