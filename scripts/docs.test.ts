@@ -205,7 +205,7 @@ it("every reason of an Event that the reference lists is given somewhere", () =>
 it("the settings table names every setting with its default, and no other", () => {
   const rows = matchesOf(
     read("docs/guides/install.md"),
-    /^\| `(store|(?:registry|local|kubelet|limits|restore|selftest|installer|runtime)\.\w+)` \|/gm,
+    /^\| `(store|engine|(?:registry|local|transfer|kubelet|runc|limits|restore|selftest|installer|runtime)\.\w+)` \|/gm,
   );
   const parsed = settings.parse({ registry: { push: "registry.example.com" } });
   const shape = Object.entries(settings.shape).flatMap(([part, { def }]) => {
