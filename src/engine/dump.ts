@@ -73,7 +73,6 @@ export async function directDump(tools: DumpTools, options: DumpOptions): Promis
     const isBusy = (await recover(tools, id)) === "busy";
     throw isBusy ? new DumpError("Busy", `${id} is still being dumped`, { cause: error }) : error;
   }
-  await recover(tools, id);
 }
 
 /** What `kcr-dump run` said at last. */
@@ -81,13 +80,13 @@ async function run({ program }: DumpTools, directory: string, onStep: DumpOption
   const child = spawn(program, ["run", directory], { stdio: ["ignore", "pipe", "ignore"], detached: true });
   const ended = once(child, "close");
   let last = "";
-  // Not `on("line")` alone: the pipe may end before its lines are read.
   for await (const line of createInterface({ input: child.stdout })) {
+    // What it does from here on is to clean up.
+    if (line === "done") return;
     last = line;
     if (line.startsWith("step ") || line.startsWith("foreign ")) onStep?.(line);
   }
   await ended;
-  if (last === "done") return;
   const [, reason = "Killed", text = "the dump was killed"] = /^failed (\w+) (.*)$/.exec(last) ?? [];
   const known: DumpReason = DUMP_REASONS.find((one) => one === reason) ?? "Killed";
   if (known !== "Runtime") throw new DumpError(known, text);

@@ -15,8 +15,8 @@
  * has written to its root file system, lets it run on, and then packs the archive, which gets its name last.
  *
  * In the directory: `job` (lines `key=value`, see read_job; locked as long as anything works on it), `step` (how far
- * it is), `archive/` (what is packed), `runtime.log`. On standard output a line for each step, and at last `done` or
- * `failed <code> <text>`; codes are those of `fail`.
+ * it is), `archive/` (what is packed), `runtime.log`. On standard output a line for each step, and at last `done`, once
+ * the archive is there, or `failed <code> <text>`; codes are those of `fail`. The directory is removed after `done`.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -525,6 +525,13 @@ static void half_name(char *half, size_t size) {
   snprintf(half, size, "%s/.%s.part", directory, job.id);
 }
 
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk) {
+  (void)info, (void)type, (void)walk;
+  return remove(path);
+}
+
+static void remove_tree(const char *path) { nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT); }
+
 __attribute__((noreturn)) static void work(const char *directory) {
   char half[2 * PATH_MAX];
   uint64_t copied;
@@ -538,6 +545,8 @@ __attribute__((noreturn)) static void work(const char *directory) {
   pack(half);
   enter(ENDED);
   say("done");
+  /* Nobody waits for that: of much memory it takes a while. */
+  if (chdir("/") == 0) remove_tree(directory);
   _exit(0);
 }
 
@@ -609,11 +618,6 @@ static int run(const char *directory) {
   return watch(worker);
 }
 
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk) {
-  (void)info, (void)type, (void)walk;
-  return remove(path);
-}
-
 static int recover(const char *directory) {
   if (access(directory, F_OK) != 0) return 0;
   int fd = lock_job(directory);
@@ -631,7 +635,7 @@ static int recover(const char *directory) {
     unlink(half);
   }
   if (chdir("/") != 0) return 1;
-  nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+  remove_tree(directory);
   return access(directory, F_OK) == 0 ? 1 : 0;
 }
 
