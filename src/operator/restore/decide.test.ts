@@ -649,7 +649,8 @@ describe("decisions", () => {
         const state = states[Number(decision.to.metadata.name.slice(1)) - 1];
         expect(state).toBe("good");
         // What it was restored from once before, or was about to be, had its image under another name.
-        if (![given?.parent, given?.restore?.checkpoint].includes(decision.to.metadata.name)) {
+        const before: unknown[] = [given?.parent, given?.restore?.checkpoint];
+        if (!before.includes(decision.to.metadata.name)) {
           expect(decision.record.originalImage).toBe(ORIGINAL);
         }
         expect(decision.image).toBe(imageOf(decision.to.metadata.name));
