@@ -37,6 +37,9 @@ const PLANS = "src/agent/plan/plan.integration.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
 const STORE = "src/agent/store/store.test.ts";
 const COPIES = "src/agent/store/store.integration.test.ts";
+const INCOMING = "src/agent/store/incoming.test.ts";
+const TRANSFER = "src/transfer/transfer.test.ts";
+const TRANSFERS = "src/agent/transfer/transfer.integration.test.ts";
 const POLICIES = "test/integration/policies.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
 const REGISTRY = "src/oci/registry.integration.test.ts";
@@ -595,14 +598,14 @@ export const mutants: readonly Mutant[] = [
   // the webhook, the class and the policies
   {
     fault: "a new authority of the webhook signs before API servers trust it",
-    file: "src/operator/webhook/certificate.ts",
+    file: "src/kube/authority.ts",
     find: "const SETTLE_MS = 2 * 3_600_000;",
     replace: "const SETTLE_MS = 0;",
     test: unit("src/operator/webhook/certificate.test.ts", "before and after a renewal"),
   },
   {
     fault: "an authority of the webhook is forgotten while what it signed still serves",
-    file: "src/operator/webhook/certificate.ts",
+    file: "src/kube/authority.ts",
     find: "validFor(AUTHORITY_DAYS, now)), ...live];",
     replace: "validFor(AUTHORITY_DAYS, now))];",
     test: unit("src/operator/webhook/certificate.test.ts", "at every step accepted"),
@@ -872,8 +875,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "what was written is not read back",
     file: "src/agent/store/store.ts",
-    find: "const problem = await this.#problemOf(path, file, signal);",
-    replace: "const problem = undefined as string | undefined;",
+    find: "isReadBack ? undefined : await this.#problemOf(path, file, signal);",
+    replace: "undefined as string | undefined;",
     test: unit(STORE, "when the disk holds something else than it was given"),
   },
   {
@@ -1051,5 +1054,91 @@ export const mutants: readonly Mutant[] = [
     find: "|| !(await engine.settled(source))",
     replace: "",
     ...disruptive("engine-runc.test.ts", "killed while it is at copying"),
+  },
+
+  // from node to node
+  {
+    fault: "a certificate alone opens every copy of a node",
+    file: "src/transfer/server.ts",
+    find: "if (!(await options.mayHave(node, asked.copy, stop.signal))) return refuse(response, 403);",
+    replace: "await options.mayHave(node, asked.copy, stop.signal);",
+    test: unit(TRANSFER, "is a node with a reason"),
+  },
+  {
+    fault: "a copy that is known to be damaged is handed out",
+    file: "src/transfer/server.ts",
+    find: "stats === undefined || mark !== undefined ||",
+    replace: "stats === undefined ||",
+    test: unit(TRANSFER, "of a copy that is known to be damaged"),
+  },
+  {
+    fault: "a certificate that ends while the connection lasts still counts",
+    file: "src/transfer/identity.ts",
+    find: "if (now < validFromDate || now > validToDate) return undefined;",
+    replace: "",
+    test: unit(TRANSFER, "whose certificate ends while the connection lasts"),
+  },
+  {
+    fault: "any node's agent is taken for the one that is meant",
+    file: "src/transfer/identity.ts",
+    find: "return found === node\n",
+    replace: "return found !== undefined\n",
+    test: unit(TRANSFER, "asks nobody but the node it means to ask"),
+  },
+  {
+    fault: "a file of the right size is taken for the right one",
+    file: "src/transfer/part.ts",
+    find: "(await this.#digest(signal)) === this.#wanted.sha256",
+    replace: "(await this.#digest(signal)) !== undefined",
+    test: unit(TRANSFER, "that the sender's disk has changed"),
+  },
+  {
+    fault: "a file that was cut off is asked for from its beginning",
+    file: "src/transfer/client.ts",
+    find: "if (part.have > before) tries.reset();",
+    replace: "await part.seal(signal);",
+    test: unit(TRANSFER, "go on where they stopped"),
+  },
+  {
+    fault: "content that copies share is written into",
+    file: "src/agent/store/store.ts",
+    find: "if (old !== undefined && old.nlink > 1) await this.#disk.unlink(path);",
+    replace: "",
+    test: unit(INCOMING, "goes on with what came before"),
+  },
+  {
+    fault: "names of another node's index lead out of the copy",
+    file: "src/agent/store/unpack.ts",
+    find: "if (!isKept(path)) throw",
+    replace: 'if (path === "") throw',
+    test: unit(INCOMING, "takes no list of files that no archive has"),
+  },
+  {
+    fault: "an agent is given a certificate for another node",
+    file: "src/operator/certificates/decide.ts",
+    find: "if (commonName !== node) return",
+    replace: 'if (commonName === "") return',
+    test: unit("src/operator/certificates/decide.test.ts", "another node's name"),
+  },
+  {
+    fault: "a request for a certificate is not signed by its own key",
+    file: "src/kube/certificates.ts",
+    find: 'if (!verify("sha256", info.whole, publicKey, signature.content.subarray(1))) {',
+    replace: "if (signature.content.length === 0) {",
+    test: unit("src/kube/requests.test.ts", "signed by another key"),
+  },
+  {
+    fault: "what another node sends is not compared with what the Checkpoint says",
+    file: "src/agent/transfer/transfer.ts",
+    find: "if (contentDigest({ archive, files }) !== checkpoint.status?.contentDigest) {",
+    replace: "if (contentDigest({ archive, files }) === undefined) {",
+    test: integration(TRANSFERS, "a copy is refused that is not what the Checkpoint's status says"),
+  },
+  {
+    fault: "a restore that is over is a reason to have a copy",
+    file: "src/agent/transfer/reasons.ts",
+    find: "items.filter((restore) => isToArm(restore, node))",
+    replace: "items",
+    test: integration(TRANSFERS, "a copy is not handed to a node that nobody wants it on"),
   },
 ];

@@ -60,11 +60,19 @@ export interface PeerOptions {
 export class Peer implements Disposable {
   readonly #options: PeerOptions;
   readonly #limits: Limits;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  readonly #agent: Agent;
 
   constructor(options: PeerOptions) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#agent = new Agent({
+      keepAlive: true,
+      maxSockets: 1,
+      // The peer is known by its node's name, not by an address.
+      servername: "",
+      // Not with each request: Node would not use a connection twice then.
+      checkServerIdentity: checkNode(options.node),
+    });
   }
 
   /** A copy's index as the peer has it: whether it is the right one is for the caller to find out. */
@@ -168,13 +176,14 @@ export class Peer implements Disposable {
         yield next.value;
       }
     } finally {
-      response.destroy();
+      // One that was read to its end leaves its connection for the next.
+      if (!response.readableEnded) response.destroy();
     }
   }
 
   /** An answer that is success. */
   #get(asked: Asked, signal: AbortSignal, headers: Record<string, string> = {}): Promise<IncomingMessage> {
-    const { node, host, port, identity } = this.#options;
+    const { host, port, identity } = this.#options;
     const { idleTimeoutMs } = this.#limits;
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const sent = request({
@@ -183,9 +192,6 @@ export class Peer implements Disposable {
       agent: this.#agent,
       host,
       port,
-      // The peer is known by its node's name, not by an address.
-      servername: "",
-      checkServerIdentity: checkNode(node),
       path: pathOf(asked),
       headers,
       signal,

@@ -170,7 +170,12 @@ const statusFor = (shown: Partial<Identity>, path = pathOf({ copy: ARCHIVE }), m
   });
 
 describe("files of a copy", slow, () => {
-  test("arrive as they are, by their index, each byte sent once", async () => {
+  test("arrive as they are, by their index, each byte sent once, over one connection", async () => {
+    let connections = 0;
+    proxy.onUp = (chunk, { up }) => {
+      if (up === 0) connections += 1;
+      return chunk;
+    };
     using from = peer();
     const index = await from.index(ARCHIVE, never);
     expect(index.files).toEqual(files);
@@ -178,6 +183,7 @@ describe("files of a copy", slow, () => {
       await from.fetch(ARCHIVE, file, at(file), never);
       await expectWhole(file);
     }
+    expect(connections).toBe(1);
     await waitFor("the count of what was sent", () => sent === 128 * MiB + 9, { intervalMs: 10 });
   });
 
@@ -475,6 +481,20 @@ describe("who gets something", () => {
     server.setIdentity(a);
     using from = peer();
     await from.index(ARCHIVE, never);
+  });
+
+  test("is nobody whose certificate ends while the connection lasts", async () => {
+    const validity = { notBefore: new Date(Date.now() - day), notAfter: new Date(Date.now() + 2_000) };
+    const ending = identityOf("node-b", { validity });
+    using from = peer({ identity: () => ending });
+    await from.index(ARCHIVE, never);
+    const end = await waitFor("the end", () =>
+      from.index(ARCHIVE, never).then(
+        () => undefined,
+        (error: unknown) => error,
+      ),
+    );
+    expect(end).toMatchObject({ code: "refused" });
   });
 
   test("goes on over a change of the authorities", async () => {
