@@ -57,6 +57,8 @@ const modules = {
       ]),
     ),
   },
+  // No part of a cluster: a reader of archives that is not ours.
+  checkpointctl: { commands: { checkpointctl: "github.com/checkpoint-restore/checkpointctl" } },
   registry: { commands: { registry: "github.com/distribution/distribution/v3/cmd/registry" } },
 } satisfies Record<string, Module>;
 

@@ -208,6 +208,14 @@ static bool freeze(void) {
   return false;
 }
 
+/* Whether nobody has thawed it: on version 2 a group that is to be frozen takes a moment. */
+static bool is_frozen(void) {
+  long long end = now_us() + FREEZE_MS * 1000LL;
+  enum freeze is;
+  while ((is = freezer()) == FREEZING && now_us() < end) rest_ms(1);
+  return is == FROZEN;
+}
+
 /* A group that is gone needs no thawing. */
 static bool thaw(void) {
   long long end = now_us() + THAW_MS * 1000LL;
@@ -361,7 +369,8 @@ __attribute__((noreturn, format(printf, 2, 3))) static void fail(const char *cod
   vsnprintf(text, sizeof text, format, list);
   va_end(list);
   bool runs = shared->step == WAITING || shared->step >= RESUMED || thaw();
-  enter(ENDED);
+  /* Else whoever comes next tries again. */
+  if (runs) enter(ENDED);
   say("failed %s %s%s", code, text, runs ? "" : " - and the container could not be let run on");
   _exit(1);
 }
@@ -441,7 +450,8 @@ static void dump(const char *directory) {
   argv[n] = NULL;
   int code = run_runtime(argv);
   if (code != 0) fail("Runtime", "%s checkpoint ended with %d", job.runtime, code);
-  if (freezer() != FROZEN) fail("Runtime", "the container was let run on before its files were saved");
+  /* CRIU has thawed it to stop its processes one by one, and frozen it again before it let go of them. */
+  if (!is_frozen()) fail("Runtime", "the container was let run on before its files were saved");
 }
 
 static uint64_t size_of(const char *path) {
