@@ -108,12 +108,13 @@ describe("a copy of files that come one by one", () => {
     const pages = Buffer.alloc(10_000, 3);
     const first = await theirCopy({ pages });
     await take(first);
-    const second = await theirCopy({ pages, containerName: "other" });
+    const last = { name: "checkpoint/zz.img", content: "the last" };
+    const second = await theirCopy({ pages, containerName: "other", more: [last] });
     let seen = 0;
     const broken = store.addFiles(
       incomingOf(second),
       async (file, path) => {
-        if (file.path === "spec.dump") {
+        if (file.path === last.name) {
           await writeFile(path, "the beginning");
           throw new Error("cut");
         }
@@ -133,7 +134,7 @@ describe("a copy of files that come one by one", () => {
       incomingOf(second),
       async (file, path) => {
         const before = await readFile(path, "utf8").catch(() => undefined);
-        if (file.path === "spec.dump") expect(before).toBe("the beginning");
+        if (file.path === last.name) expect(before).toBe("the beginning");
         if (file.path === "checkpoint/pages-1.img") expect(before).toBeUndefined();
         seen += 1;
         await fetchFrom(second)(file, path);
