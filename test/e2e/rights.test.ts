@@ -260,12 +260,12 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
 
     it("it has no token of another node's account, of another account, nor a long one", async () => {
       const refused = [
-        tokenOf(agent, { namespace: NODES_NAMESPACE, name: other }),
-        tokenOf(agent, { namespace: NODES_NAMESPACE, name: own }, { expirationSeconds: 3600 }),
-        tokenOf(agent, { namespace: kcr.namespace, name: "kcr-operator" }),
-        tokenOf(agent, { namespace: kcr.namespace, name: "kcr-agent" }),
+        () => tokenOf(agent, { namespace: NODES_NAMESPACE, name: other }),
+        () => tokenOf(agent, { namespace: NODES_NAMESPACE, name: own }, { expirationSeconds: 3600 }),
+        () => tokenOf(agent, { namespace: kcr.namespace, name: "kcr-operator" }),
+        () => tokenOf(agent, { namespace: kcr.namespace, name: "kcr-agent" }),
       ];
-      for (const attempt of refused) await expect(attempt).rejects.toSatisfy(isForbidden);
+      for (const attempt of refused) await expect(attempt()).rejects.toSatisfy(isForbidden);
     });
 
     it("it neither changes, describes nor deletes what is another node's, and reads no Secret", async () => {
@@ -275,14 +275,14 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
       const status = { type: "merge" as const, body: { status: { phase: "Failed" } } };
       const asked = (await world.client.list(requests, { namespace: world.namespace })).items[0]!;
       const refused = [
-        agent.patch(checkpoints, metadata, body),
-        agent.patch(checkpoints, metadata, status, { subresource: "status" }),
-        agent.delete(checkpoints, metadata),
-        agent.patch(requests, asked.metadata, status, { subresource: "status" }),
-        agent.list(secrets, { namespace: kcr.namespace }),
-        agent.list(secrets),
+        () => agent.patch(checkpoints, metadata, body),
+        () => agent.patch(checkpoints, metadata, status, { subresource: "status" }),
+        () => agent.delete(checkpoints, metadata),
+        () => agent.patch(requests, asked.metadata, status, { subresource: "status" }),
+        () => agent.list(secrets, { namespace: kcr.namespace }),
+        () => agent.list(secrets),
       ];
-      for (const attempt of refused) await expect(attempt).rejects.toSatisfy(isForbidden);
+      for (const attempt of refused) await expect(attempt()).rejects.toSatisfy(isForbidden);
     });
 
     it("what a node was given goes with it", async () => {
