@@ -99,6 +99,7 @@ export async function run({ runs, signal, note }: BenchArgs): Promise<Report> {
       "the kubelet's call": seconds(alone.kubelet),
       "request to restorable image, engine kubelet": seconds(of.kubelet),
       "runc checkpoint": seconds(alone.runc),
+      "request to archive, engine runc": seconds(median(made.runc.map(({ takenMs }) => takenMs))),
       "request to restorable image, engine runc": seconds(of.runc),
       "no answer, engine kubelet": seconds(gap("kubelet")),
       "no answer, engine runc": seconds(gap("runc")),
@@ -192,6 +193,8 @@ async function copyFiles({ cluster, signal, pod }: Stage): Promise<number> {
 
 interface Made {
   milliseconds: number;
+  /** From the request until there was a Checkpoint of its archive. */
+  takenMs: number;
   status: CheckpointStatus;
   /** The longest time for which Redis did not answer meanwhile. */
   silentMs: number;
@@ -208,12 +211,14 @@ async function request({ client, signal, pod }: Stage): Promise<Made> {
     signal,
   });
   let status: CheckpointStatus = {};
+  let taken = 0;
   let reached = 0;
   const probe = async (): Promise<boolean> => {
     const { status: asked } = await client.get(requests, metadata, { signal });
     if (asked?.phase === "Failed") throw new Error(`the checkpoint failed: ${asked.message}`);
     const name = asked?.checkpoint?.name;
     if (name === undefined) return false;
+    taken ||= performance.now();
     const made = await client.get(checkpoints, { namespace: NAMESPACE, name }, { signal }).catch(absent);
     status = made?.status ?? {};
     return status.conditions?.some(({ type, status }) => type === RESTORABLE && status === "True") ?? false;
@@ -224,7 +229,7 @@ async function request({ client, signal, pod }: Stage): Promise<Made> {
   } finally {
     watching.abort();
   }
-  return { milliseconds: reached - began, status, silentMs: await silence };
+  return { milliseconds: reached - began, takenMs: taken - began, status, silentMs: await silence };
 }
 
 /** Asks over one connection as often as it can until the signal aborts. */

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { ensureBinaries } from "../../../cluster/binaries.ts";
+import { run } from "../../../cluster/run.ts";
 import { checkpoints, requests } from "../../../src/api/kinds.ts";
 import { runtimeID } from "../../../src/api/pod.ts";
 import type { Pod } from "../../../src/kube/resources.ts";
@@ -186,20 +188,41 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     }
   });
 
-  it("says of a container what the node's runtime says of it", async () => {
-    const pod = await deploy("same", counter(world));
-    const { status } = await capture(world, pod);
+  it("says of a container what the node's runtime says of it, by our own account and by checkpointctl's", async () => {
+    const still = "echo written >/tmp/file; exec tail -f /dev/null";
+    const pod = await deploy("same", { image: world.cluster.images.busybox, command: ["sh", "-c", still] });
+    const own = `/var/lib/kubelet/kept-${pod.metadata.name}.tar`;
+    const made = `${ARCHIVES}/checkpoint-${pod.metadata.name}_*.tar`;
+    // Before it is in the registry, and goes.
+    const kept = kcr.onceOn(node, `ls ${made}`, `ln ${made} ${own}`);
+    await capture(world, pod);
+    await kept;
     const path = `/api/v1/nodes/${node}/proxy/checkpoint/${world.namespace}/${pod.metadata.name}/app`;
-    const made = await world.cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}" });
-    const [archive = ""] = (JSON.parse(made) as { items: string[] }).items;
-    const copy = KCR.copy(status?.digest?.slice("sha256:".length) ?? "");
-    for (const file of ["config.dump", "spec.dump", "status.dump"]) {
-      const own = JSON.parse(await onNode(`cat ${copy}/${file}`));
-      const theirs = JSON.parse(await onNode(`tar -xOf ${archive} ${file}`));
-      for (const one of [own, theirs])
-        for (const time of ["createdTime", "checkpointedTime"]) delete one[time];
-      expect(own, file).toEqual(theirs);
+    const answer = await world.cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}" });
+    const [theirs = ""] = (JSON.parse(answer) as { items: string[] }).items;
+    try {
+      for (const file of ["config.dump", "spec.dump", "status.dump"]) {
+        const [ours, other] = await Promise.all(
+          [own, theirs].map(async (archive) => {
+            const text = await onNode(`tar -xOf ${archive} ${file}`);
+            return { ...JSON.parse(text), createdTime: "", checkpointedTime: "" };
+          }),
+        );
+        expect(ours, file).toEqual(other);
+      }
+      const { "checkpointctl/checkpointctl": reader } = await ensureBinaries(["checkpointctl/checkpointctl"]);
+      const [ours, other] = await Promise.all([own, theirs].map((archive) => inspected(reader!, archive)));
+      expect(ours).toEqual(other);
+      expect(JSON.stringify(ours)).toContain("/dev/null");
+    } finally {
+      await onNode(`rm ${own} ${theirs}`);
     }
-    await onNode(`rm ${archive}`);
   });
+
+  /** What checkpointctl finds in an archive of the node's, but for what differs from dump to dump. */
+  async function inspected(reader: string, archive: string): Promise<object> {
+    const file = archive.replace("/var/lib/kubelet", world.cluster.dataDir(node, "kubelet"));
+    const [found] = JSON.parse(await run([reader, "inspect", "--all", "--format", "json", file]));
+    return { ...found, checkpointed: "", checkpoint_size: {}, statistics: {} };
+  }
 });
