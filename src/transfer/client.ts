@@ -1,5 +1,3 @@
-import type { open } from "node:fs/promises";
-import * as fs from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { Agent, request } from "node:https";
 import { type CopyIndex, parseCopyIndex } from "../store/copy.ts";
@@ -45,7 +43,6 @@ export interface PeerOptions {
   identity(): Identity;
   throttle: Throttle;
   limits?: Partial<Limits>;
-  disk?: { open: typeof open };
   /** Bytes of files that have come. */
   onReceived?(bytes: number): void;
 }
@@ -97,9 +94,8 @@ export class Peer implements Disposable {
    * Errors: those of the file system too.
    */
   async fetch(copy: string, wanted: Wanted, path: string, signal: AbortSignal): Promise<void> {
-    const { disk = fs } = this.#options;
     const asked: Asked = { copy, file: wanted.sha256 };
-    await using part = await Part.open(disk, path, wanted);
+    await using part = await Part.open(path, wanted);
     const tries = new Tries(this.#limits, signal);
     // Of what was there from before nobody knows where it came from.
     let damaged = part.have > 0 ? -1 : 0;

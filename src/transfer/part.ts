@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import type { FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { TransferError } from "./errors.ts";
 
 /** Bytes that are written, or read back, at once. */
@@ -31,9 +31,9 @@ export class Part implements AsyncDisposable {
   }
 
   /** The file at `path`, made if it is not there. */
-  static async open(disk: { open: typeof open }, path: string, wanted: Wanted): Promise<Part> {
+  static async open(path: string, wanted: Wanted): Promise<Part> {
     const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
-    const file = await disk.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, MODE);
+    const file = await open(path, O_RDWR | O_CREAT | O_NOFOLLOW, MODE);
     try {
       const { size } = await file.stat();
       const part = new Part(file, wanted, size);

@@ -479,6 +479,7 @@ describe("who gets something", () => {
     }
     expect(answers).toEqual([]);
     server.setIdentity(a);
+    expect(await statusFor({})).not.toEqual(expect.any(Number));
     using from = peer();
     await from.index(ARCHIVE, never);
   });
