@@ -1,7 +1,8 @@
 import { NODE_ACCOUNT_LABELS, NODES_NAMESPACE, nodeRoleName } from "../../api/node-account.ts";
 import { Cache } from "../../kube/cache.ts";
 import type { Client } from "../../kube/client.ts";
-import { Controller, changesOf, done, type Outcome, TerminalError } from "../../kube/controller.ts";
+import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { isAlreadyExists } from "../../kube/errors.ts";
 import type { Logger } from "../../kube/log.ts";
 import type { Metrics } from "../../kube/metrics.ts";
 import {
@@ -70,20 +71,30 @@ export function nodeController(options: {
     signal: AbortSignal,
   ): Promise<boolean> => {
     const { namespace, name } = wanted.metadata;
-    const standing = standingOf(cache.get(namespace, name), wanted);
+    const known = cache.get(namespace, name);
+    if (known !== undefined) return judge(known, wanted);
+    try {
+      await client.create(cache.resource, wanted, { signal });
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error;
+      // Made a moment ago and not heard of yet; or somebody's, without the label, and never heard of.
+      return judge(await client.get(cache.resource, wanted.metadata, { signal }), wanted);
+    }
+    log.info({ kind: wanted.kind, name }, "made for a node's account");
+    return true;
+  };
+
+  const judge = <T extends KubeObject>(existing: T, wanted: T): boolean => {
+    const standing = standingOf(existing, wanted);
     switch (standing) {
       case "right":
         return true;
       // That it is gone will be heard of.
       case "going":
         return false;
-      case "absent":
-        await client.create(cache.resource, wanted, { signal });
-        log.info({ kind: wanted.kind, name }, "made for a node's account");
-        return true;
       case "changed":
-        throw new TerminalError(
-          `${wanted.kind} ${name} is not what it was made as: delete it, and it is made anew`,
+        throw new Error(
+          `${wanted.kind} ${wanted.metadata.name} is not what is made for its node: delete it, and it is made anew`,
         );
       default:
         return standing satisfies never;

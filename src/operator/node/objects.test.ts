@@ -33,12 +33,12 @@ describe("what is made for a node", () => {
   });
 
   it.each([
-    ["absent", undefined],
     ["right", { ...role, metadata: { ...role.metadata, resourceVersion: "7" } }],
     ["going", objectsOf(node("worker-1", "u0")).role],
     ["going", { ...role, metadata: { ...role.metadata, deletionTimestamp: "2026-01-01T00:00:00Z" } }],
     ["changed", { ...role, rules: [{ ...role.rules![0]!, verbs: ["create", "get"] }] }],
     ["changed", { ...role, rules: [] }],
+    ["changed", { ...role, metadata: { ...role.metadata, labels: undefined } }],
   ])("is %s", (standing, existing) => {
     expect(standingOf(existing, role)).toBe(standing);
   });

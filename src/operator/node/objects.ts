@@ -54,20 +54,19 @@ export function objectsOf(node: Node): NodeObjects {
   };
 }
 
-/** What there is under a name that a node's object should have. */
+/** What it is that has the name of a node's object. */
 export type Standing =
-  /** Nothing: it is to be made. */
-  | "absent"
   /** As it should be. */
   | "right"
   /** Of a node that is gone, or going itself: the garbage collector makes room. */
   | "going"
-  /** This node's, and not what it was made as. */
+  /** This node's, and not what it was made as; or somebody's who is not kcr. */
   | "changed";
 
-export function standingOf<T extends KubeObject>(existing: T | undefined, wanted: T): Standing {
-  if (existing === undefined) return "absent";
-  const { deletionTimestamp, ownerReferences } = existing.metadata;
+export function standingOf<T extends KubeObject>(existing: T, wanted: T): Standing {
+  const { deletionTimestamp, ownerReferences, labels } = existing.metadata;
+  const isOurs = Object.entries(NODE_ACCOUNT_LABELS).every(([key, value]) => labels?.[key] === value);
+  if (!isOurs) return "changed";
   const uid = wanted.metadata.ownerReferences?.[0]?.uid;
   const isOwn = ownerReferences?.some((owner) => owner.uid === uid) ?? false;
   if (deletionTimestamp !== undefined || !isOwn) return "going";
