@@ -1048,6 +1048,13 @@ export const mutants: readonly Mutant[] = [
     test: unit("src/engine/container.test.ts", "upperOf"),
   },
   {
+    fault: "engine runc: a container runs on before its files are saved",
+    file: "src/engine/kcr-dump.c",
+    find: "  copy_files(&copied, &took);\n  resume(&paused);",
+    replace: "  resume(&paused);\n  copy_files(&copied, &took);",
+    ...disruptive("engine-runc.test.ts", "finds memory and files of one instant"),
+  },
+  {
     fault:
       "engine runc: the archive of an agent that was killed is not waited for, and the container dumped twice",
     file: "src/agent/dump/controller.ts",

@@ -4,9 +4,10 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cgroupOf, findContainer, upperOf } from "./container.ts";
 
+/** At /run/c/rootfs; and another at /, which the container may have mounted itself. */
 const overlay = (options: string) =>
-  "1023 745 0:190 / / rw,relatime - overlay overlay rw,lowerdir=/l/1/fs,upperdir=/s/2/fs,workdir=/s/2/work\n" +
   `1024 745 0:190 / /run/c/rootfs rw,relatime master:3 - overlay overlay rw,lowerdir=/l/3/fs,${options}\n` +
+  "1023 745 0:191 / / rw,relatime - overlay overlay rw,lowerdir=/l/1/fs,upperdir=/etc,workdir=/s/2/work\n" +
   "1029 1024 0:319 / /proc rw,nosuid - proc proc rw\n";
 
 describe("upperOf", () => {
