@@ -895,13 +895,6 @@ export const mutants: readonly Mutant[] = [
     test: unit(FAST, "of a container that was restored does nothing"),
   },
   {
-    fault: "handler: a pod's name leads out of kcr's directory",
-    file: "src/runtime/kcr-runtime.c",
-    find: "if (!plain && (c == text || strchr(more, *c) == NULL)) return false;",
-    replace: "if (!plain && more == NULL) return false;",
-    test: unit(FAST, "is the runtime's, and nothing is written"),
-  },
-  {
     fault: "handler: a volume with a file open for writing is not looked at",
     file: "src/runtime/parts/mounts.ts",
     find: 'if (policy === "Ignore") return undefined;',
