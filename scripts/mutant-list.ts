@@ -852,9 +852,23 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a node keeps its label although its self-test failed",
     file: "src/agent/selftest/controller.ts",
-    find: 'found.result === "ready" ? RUNTIME_READY : undefined',
-    replace: "RUNTIME_READY",
+    find: 'found.result === "ready" || (label === RUNTIME_READY && isInUse())',
+    replace: "true",
     test: integration("src/agent/selftest/selftest.integration.test.ts", "that fails takes the label away"),
+  },
+  {
+    fault: "a self-test that fails has the kubelet end the node's pods when it starts anew",
+    file: "src/agent/selftest/controller.ts",
+    find: "(label === RUNTIME_READY && isInUse())",
+    replace: "false",
+    test: integration("src/agent/selftest/selftest.integration.test.ts", "that fails leaves the label"),
+  },
+  {
+    fault: "new pods are sent to a node whose handler has failed its self-test",
+    file: "src/api/selftest.ts",
+    find: '(readSelftest(node)?.result ?? "ready") === "ready"',
+    replace: "readSelftest(node) !== null",
+    test: unit("src/api/selftest.test.ts", "the test failed"),
   },
 
   // copies on the node
@@ -995,15 +1009,8 @@ export const mutants: readonly Mutant[] = [
     fault: "handler: a restored container is started a second time",
     file: "src/runtime/kcr-runtime.c",
     find: 'if (strcmp(command, "start") == 0 && is_restored(&call)) return 0;',
-    replace: "",
+    replace: 'if (strcmp(command, "start") == 0 && is_restored(&call) && disabled) return 0;',
     test: unit(FAST, "of a container that was restored does nothing"),
-  },
-  {
-    fault: "handler: a pod's name leads out of kcr's directory",
-    file: "src/runtime/kcr-runtime.c",
-    find: 'strstr(text, "..") != NULL) return false;',
-    replace: "false) return false;",
-    test: unit(FAST, "is the runtime's, and nothing is written"),
   },
   {
     fault: "handler: a volume with a file open for writing is not looked at",

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { checkpoints, isTerminal, requests, restores, schedules } from "../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
+import { hasHandlerReady } from "../api/selftest.ts";
 import type { Settings } from "../api/settings.ts";
 import { Cache } from "../kube/cache.ts";
 import type { Client } from "../kube/client.ts";
@@ -33,7 +34,6 @@ import { requestController } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
 import { strategyControllers } from "./strategy/controller.ts";
-import { isReady } from "./webhook/decide.ts";
 import { createWebhook } from "./webhook/webhook.ts";
 import { workloadController } from "./workload/controller.ts";
 import { trimWorkload, workloadKinds } from "./workload/kinds.ts";
@@ -113,7 +113,7 @@ export function createOperator(options: OperatorOptions): Operator {
       ...common,
       resource: nodes,
       transform: trimNode,
-      indexes: { [READY_NODES]: (node) => (isReady(node) ? [READY_NODES] : []) },
+      indexes: { [READY_NODES]: (node) => (hasHandlerReady(node) ? [READY_NODES] : []) },
     }),
   };
   const workloads = workloadKinds.map((resource) => ({

@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { KcrError } from "../../api/errors.ts";
 import { RUNTIME_LABEL, RUNTIME_READY, SELFTEST_ANNOTATION } from "../../api/labels.ts";
+import { handlerOf } from "../../api/pod.ts";
 import type { CaptureSource } from "../../api/request.ts";
+import { hasHandlerReady, readSelftest, type SelftestResult } from "../../api/selftest.ts";
 import { backoffDelay } from "../../kube/backoff.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isAlreadyExists } from "../../kube/errors.ts";
@@ -20,17 +22,6 @@ import { archiveFile } from "../store/sources.ts";
 import { decideSelftest, fingerprint, offersHandler, type Step } from "./decide.ts";
 import { CRASH, isSelftest, SELFTEST_CONTAINER, selftestName, selftestPod } from "./pod.ts";
 
-/** What the annotation kcr.io/runtime-selftest of a node holds, as JSON. */
-export interface SelftestResult {
-  /** What was tested. */
-  tested?: string;
-  result: "ready" | "failed" | "absent";
-  reason?: string;
-  message: string;
-  /** RFC 3339. */
-  time: string;
-}
-
 const STEP_MS = 1_000;
 const LEAVING_MS = 10_000;
 /** After a failure it is tried again, in case it was chance. */
@@ -42,9 +33,9 @@ const retry = { baseMs: 15_000, maxMs: 600_000, jitter: 0.2 };
  *
  * Flow: at each start of the agent, and when runtime, kernel, kubelet or kcr are others or the label is gone: pod ->
  * checkpoint through the kubelet -> copy -> plan -> crash -> restored by the handler -> label -> everything removed.
- * Guarantees: killed at any point the next agent goes on with what there is; a test that fails takes the label away
- * and says why in the node's annotation kcr.io/runtime-selftest and in Events of node and agent; an error of the API
- * server is no failure of the handler.
+ * Guarantees: killed at any point the next agent goes on with what there is; a test that fails is told in the node's
+ * annotation kcr.io/runtime-selftest, by which new pods avoid the node, and in Events of node and agent, and takes the
+ * label away once no pod of the class is on the node; an error of the API server is no failure of the handler.
  */
 export function selftestController(context: Context, self: Self): Controller {
   const { node, client, caches, archives, layout, store, pins, settings, recorder, log, metrics, now } =
@@ -59,6 +50,7 @@ export function selftestController(context: Context, self: Self): Controller {
   const reconcile = async (_: unknown, signal: AbortSignal): Promise<Outcome> => {
     const current = caches.nodes.get(undefined, node);
     if (current === undefined) return done;
+    await settleLabel(current);
     const isLeaving = (await readIfThere(layout.disabled)) !== undefined;
     if (isLeaving || !offersHandler(current)) {
       await cleanUp(await client.get(pods, { namespace: self.namespace, name }, { signal }).catch(absent));
@@ -74,7 +66,7 @@ export function selftestController(context: Context, self: Self): Controller {
     }
     const agent = await client.get(pods, { namespace: self.namespace, name: self.pod }, { signal });
     const tested = fingerprint(current, agent);
-    if (passed === tested && current.metadata.labels?.[RUNTIME_LABEL] === RUNTIME_READY) return done;
+    if (passed === tested && hasHandlerReady(current)) return done;
     const waitMs = failures.tested === tested ? failures.nextTime - now().getTime() : 0;
     if (waitMs > 0) return again(waitMs);
 
@@ -229,14 +221,22 @@ export function selftestController(context: Context, self: Self): Controller {
     if (copy !== undefined) await store.remove(copy);
   };
 
+  /**
+   * Whether pods of the class are on the node. Their node selector is the label: a kubelet that starts anew while it
+   * is gone takes them for pods of another node, and ends them.
+   */
+  const isInUse = (): boolean =>
+    caches.pods
+      .list()
+      .some((pod) => handlerOf(pod) && pod.status?.phase !== "Succeeded" && pod.status?.phase !== "Failed");
+
   /** Label and annotation of the node, where they differ in more than the time. */
-  const write = async ({ metadata }: Node, found: Omit<SelftestResult, "time">): Promise<void> => {
-    const { [RUNTIME_LABEL]: label, [SELFTEST_ANNOTATION]: annotation } = {
-      ...metadata.labels,
-      ...metadata.annotations,
-    };
-    const wanted = found.result === "ready" ? RUNTIME_READY : undefined;
-    const { time: _, ...old } = readResult(annotation) ?? { time: "" };
+  const write = async (current: Node, found: Omit<SelftestResult, "time">): Promise<void> => {
+    const { metadata } = current;
+    const label = metadata.labels?.[RUNTIME_LABEL];
+    const isReady = found.result === "ready" || (label === RUNTIME_READY && isInUse());
+    const wanted = isReady ? RUNTIME_READY : undefined;
+    const { time: _, ...old } = readSelftest(current) ?? { time: "" };
     // Also what passed again says when it did.
     if (label === wanted && found.result !== "ready" && isDeepStrictEqual(old, { ...found })) return;
     const result: SelftestResult = { ...found, time: now().toISOString() };
@@ -249,6 +249,15 @@ export function selftestController(context: Context, self: Self): Controller {
     await client.patch(nodes, metadata, { type: "merge", body });
   };
 
+  /** The label goes when the last pod has gone that needed it although the handler is not ready. */
+  const settleLabel = async (current: Node): Promise<void> => {
+    const result = readSelftest(current);
+    if (result === undefined || result.result === "ready") return;
+    if (current.metadata.labels?.[RUNTIME_LABEL] === undefined) return;
+    const { time: _, ...found } = result;
+    await write(current, found);
+  };
+
   return new Controller({
     name: "selftest",
     log,
@@ -257,7 +266,7 @@ export function selftestController(context: Context, self: Self): Controller {
     reconcile,
     sources: [
       changesOf(caches.nodes),
-      changesOf(caches.pods, (pod) => (isSelftest(pod) ? [{ name: node }] : [])),
+      changesOf(caches.pods, (pod) => (isSelftest(pod) || handlerOf(pod) ? [{ name: node }] : [])),
     ],
   });
 }
@@ -266,12 +275,3 @@ const keyOf = ({ metadata }: Pod): ContainerKey => ({
   podUID: metadata.uid ?? "",
   container: SELFTEST_CONTAINER,
 });
-
-/** The result in a node's annotation; undefined for what is none. */
-export function readResult(annotation: string | undefined): SelftestResult | undefined {
-  try {
-    return annotation === undefined ? undefined : (JSON.parse(annotation) as SelftestResult);
-  } catch {
-    return undefined;
-  }
-}

@@ -13,6 +13,7 @@ import {
 import { makeNamespace } from "../../../test/support/namespace.ts";
 import { installRuntimeClasses } from "../../../test/support/runtime-classes.ts";
 import { waitFor } from "../../../test/support/wait-for.ts";
+import { hasHandlerReady, readSelftest } from "../../api/selftest.ts";
 import { settings } from "../../api/settings.ts";
 import { Client } from "../../kube/client.ts";
 import { isNotFound } from "../../kube/errors.ts";
@@ -23,7 +24,6 @@ import { Layout } from "../../store/layout.ts";
 import { NOTE_VERSION } from "../../store/notes.ts";
 import { type Plan, parsePlan } from "../../store/plan.ts";
 import { createAgent } from "../agent.ts";
-import { readResult } from "./controller.ts";
 import { selftestName } from "./pod.ts";
 
 const kubeconfig = inject("kubeconfig");
@@ -158,9 +158,8 @@ describe.skipIf(kubeconfig === undefined)("the self-test of a handler played by 
     );
   const labelled = (value: string | undefined) =>
     waitFor(`the label to be ${value}`, async () => {
-      const { labels, annotations } = (await nodeNow()).metadata;
-      const result = readResult(annotations?.["kcr.io/runtime-selftest"]);
-      return labels?.["kcr.io/runtime"] === value && result;
+      const now = await nodeNow();
+      return now.metadata.labels?.["kcr.io/runtime"] === value && readSelftest(now);
     });
   const nothingLeft = () =>
     waitFor("everything of the test to go", async () => {
@@ -276,13 +275,36 @@ describe.skipIf(kubeconfig === undefined)("the self-test of a handler played by 
     expect(items.filter((e) => e.reason === "StartedFresh")).toEqual([]);
   });
 
+  it("that fails leaves the label until the last pod has gone that its kubelet would throw out without it", async () => {
+    await startAgent();
+    await pass();
+    await labelled("ready");
+    const app = await client.create(pods, {
+      metadata: { name: "app", namespace },
+      spec: {
+        nodeName: node,
+        runtimeClassName: "kcr",
+        nodeSelector: { "kcr.io/runtime": "ready" },
+        containers: [{ name: "app", image: "app:1" }],
+      },
+    });
+    await offer(await nodeNow(), [""]);
+    const result = await waitFor("the result", async () => {
+      const found = readSelftest(await nodeNow());
+      return found?.result === "absent" && found;
+    });
+    expect(result.message).toContain("does not offer");
+    expect((await nodeNow()).metadata.labels?.["kcr.io/runtime"]).toBe("ready");
+    expect(hasHandlerReady(await nodeNow())).toBe(false);
+    await client.delete(pods, app.metadata, { gracePeriodSeconds: 0 });
+    await labelled(undefined);
+  });
+
   it("ends with what the kubelet says when it cannot checkpoint", async () => {
     answer = async () => ({ status: 500, body: "criu failed: type NOTIFY errno 0" });
     await startAgent();
     await runs(await testPod());
-    const result = await waitFor("the result", async () =>
-      readResult((await nodeNow()).metadata.annotations?.["kcr.io/runtime-selftest"]),
-    );
+    const result = await waitFor("the result", async () => readSelftest(await nodeNow()));
     expect(result).toMatchObject({ result: "failed", reason: "CheckpointFailed" });
     await nothingLeft();
   });

@@ -4,11 +4,11 @@ import { containersOf, STRATEGY } from "../../api/pod.ts";
 import { protectionOf } from "../../api/protection.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
 import { matches } from "../../api/selector.ts";
+import { hasHandlerReady } from "../../api/selftest.ts";
 import { Controller, changesOf, done, type Outcome, type Source } from "../../kube/controller.ts";
 import { type Node, type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import { BY_NAMESPACE, BY_NODE, type Context, READY_NODES } from "../context.ts";
-import { isReady } from "../webhook/decide.ts";
 import { podSummary, type Strategy, scheduleSummary, strategyOf } from "./decide.ts";
 
 /** Condition of a schedule. */
@@ -105,8 +105,8 @@ export function strategyControllers(context: Context): Controller[] {
   /** The pods for which a change of a node makes a difference. */
   const touched = (node: Node, previous: Node | undefined): readonly Pod[] => {
     const { name } = node.metadata;
-    const is = isReady(node) && caches.nodes.get(undefined, name) !== undefined;
-    const was = previous !== undefined && isReady(previous);
+    const is = hasHandlerReady(node) && caches.nodes.get(undefined, name) !== undefined;
+    const was = previous !== undefined && hasHandlerReady(previous);
     const others = caches.nodes
       .byIndex(READY_NODES, READY_NODES)
       .some((other) => other.metadata.name !== name);

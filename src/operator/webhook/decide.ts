@@ -1,7 +1,7 @@
 import { RUNTIME_HANDLER } from "../../api/checkpoint.ts";
-import { RUNTIME_LABEL, RUNTIME_READY } from "../../api/labels.ts";
+import { hasHandlerReady } from "../../api/selftest.ts";
 import type { Node, Pod, RuntimeClass } from "../../kube/resources.ts";
-import { hasLabels, isEnough, roomOn, suits, take } from "./fits.ts";
+import { isEnough, roomOn, suits, take } from "./fits.ts";
 import { type Amounts, podRequests } from "./requests.ts";
 
 type PodSpec = NonNullable<Pod["spec"]>;
@@ -66,7 +66,7 @@ export function decideClass(
     nodeSelector: { ...pod.spec.nodeSelector, ...nodeSelector },
     tolerations: [...(pod.spec.tolerations ?? []), ...tolerations],
   };
-  const ready = new Set(nodes.all.filter((node) => isReady(node) && suits(spec, node)));
+  const ready = new Set(nodes.all.filter((node) => hasHandlerReady(node) && suits(spec, node)));
   if (ready.size === 0) return leave("no node that it may be on has the handler ready");
   const bound = boundTo(spec);
   if (bound !== undefined && without.some((node) => !ready.has(node))) {
@@ -76,9 +76,6 @@ export function decideClass(
     ? { type: "class" }
     : leave("no node that has the handler ready has room for it");
 }
-
-export const isReady = ({ metadata }: Node): boolean =>
-  hasLabels(metadata.labels ?? {}, { [RUNTIME_LABEL]: RUNTIME_READY });
 
 /** What besides the node itself decides where the pod can be. */
 function boundTo({
@@ -112,7 +109,7 @@ function hasRoom(spec: PodSpec, ready: readonly Node[], { all, podsOn, waiting }
     rooms.set(name, fresh);
     return fresh;
   };
-  const handlers = waiting.length === 0 ? [] : all.filter(isReady);
+  const handlers = waiting.length === 0 ? [] : all.filter(hasHandlerReady);
   for (const pod of waiting) {
     const requests = podRequests(pod.spec);
     const place = handlers.find((node) => isEnough(room(node), requests) && suits(pod.spec, node));
