@@ -529,8 +529,11 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a dump is given up when its agent is told to end",
     file: "src/agent/dump/capture.ts",
-    find: "await checkpoint(kubelet, target, secondsLeft());",
-    replace: "await checkpoint(kubelet, target, secondsLeft(), signal);",
+    find: "const name = await engine.dump(target, source, secondsLeft());",
+    replace: `const name = await Promise.race([
+        engine.dump(target, source, secondsLeft()),
+        new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+      ]);`,
     ...disruptive("kills.test.ts", "politely (SIGTERM) during a dump"),
   },
   {

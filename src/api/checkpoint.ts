@@ -64,7 +64,9 @@ export const checkpointStatus = z.object({
     .string()
     .max(128)
     .optional()
-    .describe("Digest of the files that the archive is unpacked into: what a copy from another node must have."),
+    .describe(
+      "Digest of the files that the archive is unpacked into: what a copy from another node must have.",
+    ),
   imageDigest: z.string().max(128).optional().describe("Digest of the image's manifest."),
   sizeBytes: z.int().min(0).optional(),
   frozenMicroseconds: z.int().min(0).optional().describe("How long CRIU kept the container frozen."),
