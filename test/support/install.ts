@@ -9,9 +9,14 @@ export const PLAIN_CLASS = "plain";
  * Installs kcr in the cluster that the end-to-end tests share: as a user's, with waits that suit tests. A test that
  * installs it with other settings puts this installation back.
  */
-export async function installKcr(cluster: Cluster, settings: InstallOptions["settings"] = {}): Promise<void> {
+export async function installKcr(
+  cluster: Cluster,
+  settings: InstallOptions["settings"] = {},
+  { handler }: Pick<InstallOptions, "handler"> = {},
+): Promise<void> {
   await install(cluster, {
     progress: progressTo(),
+    handler,
     settings: { restore: { stableSeconds: 10 }, ...settings },
   });
   const metadata = { name: PLAIN_CLASS };
