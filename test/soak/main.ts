@@ -35,7 +35,7 @@ if (positionals.join() !== "torn" || (engine !== "kubelet" && engine !== "runc")
 const progress = progressTo();
 const cluster = await up({ name, containerd: ["2.3", "2.4"], progress });
 try {
-  await installKcr(cluster, {}, engine);
+  await installKcr(cluster, {}, { engine });
   await using world = await World.enter(name, "soak");
   await handlersReady(world, world.worker("2.4"));
   const record = {

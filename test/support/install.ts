@@ -12,11 +12,12 @@ export const PLAIN_CLASS = "plain";
 export async function installKcr(
   cluster: Cluster,
   settings: InstallOptions["settings"] = {},
-  engine?: InstallOptions["engine"],
+  { engine, handler }: Pick<InstallOptions, "engine" | "handler"> = {},
 ): Promise<void> {
   await install(cluster, {
     progress: progressTo(),
     engine,
+    handler,
     settings: { restore: { stableSeconds: 10 }, ...settings },
   });
   const metadata = { name: PLAIN_CLASS };

@@ -22,7 +22,7 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     world = await World.enter(cluster!, "engine");
     kcr = new Installation(world);
     node = world.worker("2.4");
-    await installKcr(world.cluster, {}, "runc");
+    await installKcr(world.cluster, {}, { engine: "runc" });
     await handlersReady(world);
   });
   afterAll(async () => {
