@@ -93,6 +93,30 @@ const notes = (): Note[] =>
     .sort()
     .map((name) => JSON.parse(readFileSync(join(layout.notes(key), name), "utf8")) as Note);
 
+describe("a config.json that cannot be understood", () => {
+  const planned = (text: string): void => {
+    put(layout.plan(key), text);
+    process.env["KCR_PLAN"] = layout.plan(key);
+    put(join(root, "bundle/config.json"), '{"process": true, "root": {"path": "rootfs"}}');
+  };
+  afterEach(() => {
+    delete process.env["KCR_PLAN"];
+  });
+
+  it("is the real runtime's business", async () => {
+    planned(JSON.stringify(plan()));
+    expect(await call("run-3")).toBe("create");
+  });
+  it("is so too where Fail stands in a plan that is none", async () => {
+    planned(JSON.stringify({ ...plan({ fallback: "Fail" }), volumes: 0 }));
+    expect(await call("run-3")).toBe("create");
+  });
+  it("starts nothing where a plan says that no fresh start is wanted", async () => {
+    planned(JSON.stringify(plan({ fallback: "Fail" })));
+    expect(await call("run-3")).toBe("refused");
+  });
+});
+
 describe("where nothing can be restored and the fallback is Fail", () => {
   it("the container is refused as often as it is created", async () => {
     restoredBefore(plan({ fallback: "Fail" }));

@@ -1,9 +1,9 @@
-import { appendFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isContainerID, isContainerName, isPodUID, Layout } from "../store/layout.ts";
 import { type Failure, NOTE_VERSION, type Note, type NoteHead } from "../store/notes.ts";
-import type { Candidate, Plan } from "../store/plan.ts";
+import { type Candidate, type Plan, parsePlan } from "../store/plan.ts";
 import type { RunState } from "../store/runs.ts";
 import { type Call, globalValue } from "./args.ts";
 import { attempt, type Creation } from "./attempt.ts";
@@ -29,7 +29,8 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const deadline = performance.now() + conf.restoreSeconds * 1000;
   const [id] = call.words;
   const bundle = resolve(call.flags.get("bundle") ?? ".");
-  const spec = await readSpec(resolve(bundle, "config.json"));
+  const spec = await readSpec(resolve(bundle, "config.json")).catch(() => undefined);
+  if (spec === undefined) return notUnderstood(call);
   const who = identityOf(spec);
   if (!isContainerID(id) || who === undefined) return "create";
   const layout = new Layout(conf.state);
@@ -195,6 +196,22 @@ function remember(candidate: Candidate, act: () => void): Failure | undefined {
     const { code, message } = error as PartError;
     return { checkpoint, checkpointUID, code, message, poisoned: false, corrupt: false };
   }
+}
+
+/** A configuration that only the real runtime may understand: it is its business, unless no fresh start is wanted. */
+function notUnderstood(call: Call): Outcome {
+  let text = "";
+  try {
+    text = readFileSync(process.env["KCR_PLAN"] ?? "", "utf8");
+  } catch {
+    // No plan: nothing is wanted.
+  }
+  if (parsePlan(text)?.fallback !== "Fail") return "create";
+  refuse(
+    call,
+    "kcr: RestoreFailed: the container's config.json cannot be understood, and no fresh start is wanted",
+  );
+  return "refused";
 }
 
 /** Says why in the log that the caller reads: logrus's JSON, as the real runtime writes it. */

@@ -608,7 +608,10 @@ static void create(int argc, char **argv, const struct call *call) {
   bool planned = access(plan, F_OK) == 0;
   bool awaited = who.is_stamped && access(last, F_OK) != 0;
   if (planned || awaited) {
+    /* Where the Node part cannot make out whose container it is, it still has to know what its plan wants. */
+    setenv("KCR_PLAN", plan, 1);
     int ended = run_node("create", argc, argv);
+    unsetenv("KCR_PLAN");
     if (ended == 0) exit(0);
     if (ended == EXIT_REFUSED) exit(1);
     /* EXIT_CREATE: it put everything back, and says why in a note. Else it broke: nothing of it may stay. */

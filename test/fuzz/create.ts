@@ -15,6 +15,8 @@ export interface FuzzOptions {
   seed: number;
   /** How many at once. */
   workers?: number;
+  /** Share of the calls that have a plan: they start Node, and take most of the time. Default a tenth. */
+  planned?: number;
   /** Told after each hundred. */
   progress?: (done: number) => void;
 }
@@ -55,7 +57,7 @@ exit 7
  * Needs root: the root file system is an overlay that is mounted for the run.
  */
 export async function fuzzCreate(options: FuzzOptions): Promise<FuzzResult> {
-  const { count, seed, workers = 2, progress = () => {} } = options;
+  const { count, seed, workers = 2, planned = 0.1, progress = () => {} } = options;
   const root = mkdtempSync(join(tmpdir(), "kcr-fuzz-"));
   const result: FuzzResult = { count, created: 0, restored: 0, refused: 0, passed: 0, wrong: [] };
   const benches: Bench[] = [];
@@ -66,7 +68,7 @@ export async function fuzzCreate(options: FuzzOptions): Promise<FuzzResult> {
       while (next < count && result.wrong.length < 20) {
         const number = next++;
         const random = new Random(seed + number);
-        const found = await bench.play(makeCase(random, bench));
+        const found = await bench.play(makeCase(random, bench, { planned }));
         if (typeof found === "string") result[found as "created"]++;
         else result.wrong.push(`seed ${seed}, case ${number}: ${found.wrong}`);
         if ((number + 1) % 100 === 0) progress(number + 1);
