@@ -492,7 +492,15 @@ function handle(state: State): Cluster {
     stopNode: async (node, options) => stopNode(name, known(node), options),
     startNode: async (node) => startNode(name, known(node), await hostCgroups()),
     stopPart: async (part) => {
-      await inPart(part, `touch "$1.stopped"; [ ! -e "$1.pid" ] || kill -KILL "$(cat "$1.pid")"`);
+      // Down when what watches over it has taken note: its number is gone then, and it is not started again.
+      const down = `touch "$1.stopped"
+        for _ in $(seq 200); do
+          [ -e "$1.pid" ] || exit 0
+          kill -KILL "$(cat "$1.pid")" 2>/dev/null || true
+          sleep 0.05
+        done
+        echo "it is still there" >&2; exit 1`;
+      await inPart(part, down);
     },
     startPart: async (part) => {
       await inPart(part, `rm -f "$1.stopped"`);
