@@ -6,7 +6,6 @@ import { bundle } from "../scripts/build.ts";
 import { RUNTIME_LABEL, RUNTIME_READY } from "../src/api/labels.ts";
 import type { Settings } from "../src/api/settings.ts";
 import type { Cluster } from "./cluster.ts";
-import { ensurePackages } from "./debian.ts";
 import { buildKcrImage } from "./images.ts";
 import { type Progress, silent } from "./progress.ts";
 
@@ -52,7 +51,6 @@ export async function installKcr(cluster: Cluster, options: InstallOptions = {})
   const settings = { ...options.settings, engine };
   const work = await mkdtemp(join(tmpdir(), "kcr-install-"));
   try {
-    await ensurePackages(["gcc", "libc6-dev"], progress, signal);
     await progress.task("building kcr", () => bundle(join(work, "dist"), signal));
     const image = await buildKcrImage(join(work, "dist"), cluster.registry.push, { progress, signal });
     const [newName, digest] = image.pinned.split("@");

@@ -1,16 +1,18 @@
 import { createHash } from "node:crypto";
 import { chmod, copyFile, mkdir, readFile, rename } from "node:fs/promises";
 import { basename, dirname } from "node:path";
+import { ensurePackages } from "../cluster/debian.ts";
 import { cacheDir } from "../cluster/paths.ts";
-import { CommandError, run } from "../cluster/run.ts";
+import { run } from "../cluster/run.ts";
 
 const flags = ["-static", "-O2", "-Wall", "-Wextra", "-Werror"];
 
 /**
- * Compiles a C file, with others and headers if it needs `more`, into a program that needs no library of the machine it runs on, or takes it from the cache,
- * where it lies under the hash of what it is made of.
+ * Compiles a C file, with others and headers if it needs `more`, into a program that needs no library of the machine
+ * it runs on, or takes it from the cache, where it lies under the hash of what it is made of. The compiler is installed
+ * where it is missing.
  *
- * Errors: one that says so where there is no gcc; `CommandError` with the compiler's words.
+ * Errors: one that names the packages where that is impossible; `CommandError` with the compiler's words.
  */
 export async function compileStatic(
   source: string,
@@ -40,12 +42,6 @@ export async function compileStatic(
 }
 
 async function version(signal: AbortSignal | undefined): Promise<string> {
-  try {
-    return (await run(["gcc", "--version"], { signal })).split("\n")[0]!;
-  } catch (error) {
-    if (!(error instanceof CommandError)) throw error;
-    throw new Error("gcc and libc's static library are needed: apt-get install gcc libc6-dev", {
-      cause: error,
-    });
-  }
+  await ensurePackages(["gcc", "libc6-dev"], undefined, signal);
+  return (await run(["gcc", "--version"], { signal })).split("\n")[0]!;
 }

@@ -3,7 +3,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
-import { ensurePackages } from "../cluster/debian.ts";
 import { withKcrImage } from "../cluster/images.ts";
 import { progressTo } from "../cluster/progress.ts";
 import { type Credentials, credentialsFor } from "../src/oci/credentials.ts";
@@ -54,7 +53,6 @@ async function push(text: string, flags: Flags): Promise<void> {
   try {
     // Who may not push is told so before anything is built.
     await client.ping({ signal });
-    await ensurePackages(["gcc", "libc6-dev"], progress, signal);
     await bundle(join(work, "dist"), signal);
     const digest = await withKcrImage(join(work, "dist"), { progress, signal }, (image) =>
       progress.task(`pushing to ${registry}`, async () => {

@@ -8,7 +8,8 @@ import {
   X509Certificate,
 } from "node:crypto";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
+import { ensurePackages } from "../../cluster/debian.ts";
 import {
   certify,
   createAuthority,
@@ -25,6 +26,8 @@ const pemOf = (der: Buffer): string =>
   `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString("base64")}\n-----END CERTIFICATE REQUEST-----\n`;
 const openssl = (input: string, ...args: string[]): string =>
   execFileSync("openssl", args, { input, encoding: "utf8", stdio: ["pipe", "pipe", "pipe"] });
+
+beforeAll(() => ensurePackages(["openssl"]), 300_000);
 
 test("a request names its subject, and its key is certified", () => {
   const { request, key } = createRequest(subject);
