@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type BinaryPart, ensureBinaries, whyNotBinaries } from "../../cluster/binaries.ts";
+import { readIfThere } from "../store/files.ts";
 import { addHandlers, type Containerd, removeHandlers } from "./containerd.ts";
 import { differences, parseDump } from "./dump.ts";
 import { hasHandlers } from "./handlers.ts";
-import { type Host, readIfThere, runOnHost } from "./host.ts";
+import { type Host, runOnHost } from "./host.ts";
 
 const whyNot = (await whyNotBinaries()) ?? (process.getuid?.() === 0 ? undefined : "only root may chroot");
 const unchanged = async () => {};

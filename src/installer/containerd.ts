@@ -1,9 +1,10 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { KcrError } from "../api/errors.ts";
+import { readIfThere } from "../store/files.ts";
 import { type Dump, differences, parseDump, stringOf, tableName } from "./dump.ts";
 import { containerdDropIn, hasHandlers, isOurs, originalHandler } from "./handlers.ts";
-import { type Host, isThere, onHost, putBack, readIfThere, runOnHost, writeWhole } from "./host.ts";
+import { type Host, isThere, onHost, putBack, runOnHost, writeForAll } from "./host.ts";
 import { addImport, removeImport } from "./imports.ts";
 import { flagOf, type HostProcess, ownContainerd, processesOf } from "./process.ts";
 
@@ -108,13 +109,13 @@ export async function addHandlers(
 
   await beforeChange();
   try {
-    await writeWhole(dropIn, wanted);
+    await writeForAll(dropIn, wanted);
     let now = await dumpConfig(host, containerd, signal);
     if (!hasHandlers(now)) {
       const edit = addImport(hadMain ?? "", PATTERN);
       if (edit.type === "refused") throw new KcrError("RuntimeConfigUnclear", `${config}: ${edit.why}`);
-      if (hadMain !== undefined && !(await isThere(main + BACKUP))) await writeWhole(main + BACKUP, hadMain);
-      await writeWhole(main, edit.text);
+      if (hadMain !== undefined && !(await isThere(main + BACKUP))) await writeForAll(main + BACKUP, hadMain);
+      await writeForAll(main, edit.text);
       now = await dumpConfig(host, containerd, signal);
     }
     verifyOnlyOurs(dump, now, config);

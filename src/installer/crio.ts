@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { KcrError } from "../api/errors.ts";
+import { readIfThere } from "../store/files.ts";
 import { type Dump, parseDump, stringOf, tableName } from "./dump.ts";
 import { ANNOTATIONS, HANDLERS, RUNTIME } from "./handlers.ts";
-import { type Host, isThere, onHost, putBack, readIfThere, runOnHost, writeWhole } from "./host.ts";
+import { type Host, isThere, onHost, putBack, runOnHost, writeForAll } from "./host.ts";
 import { processesOf } from "./process.ts";
 import type { NodeRuntime } from "./runtime.ts";
 
@@ -36,7 +37,7 @@ export async function crio(host: Host, signal?: AbortSignal): Promise<NodeRuntim
       const text = crioDropIn(dump);
       if ((await readIfThere(dropIn)) === text) return;
       await beforeChange();
-      await writeWhole(dropIn, text);
+      await writeForAll(dropIn, text);
     },
     async removeHandlers(beforeChange) {
       if ((await readIfThere(dropIn)) === undefined) return;

@@ -1,10 +1,11 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { lstat, mkdir, open, readFile, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { lstat, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
+import { writeWhole } from "../store/files.ts";
 
 /** The host, from within a privileged container that shares its process IDs and sees its root at a path. */
 export interface Host {
@@ -37,33 +38,14 @@ export async function runOnHost(
   }
 }
 
-/** A file's text; undefined where there is none. */
-export async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-/** Writes a file whole or not at all, and not if it says that already. Returns whether it was written. */
-export async function writeWhole(path: string, text: string, mode = 0o644): Promise<boolean> {
-  if ((await readIfThere(path)) === text) return false;
-  await mkdir(dirname(path), { recursive: true });
-  const aside = `${path}.kcr-tmp`;
-  await rm(aside, { force: true });
-  await using file = await open(aside, "wx", mode);
-  await file.writeFile(text);
-  await file.sync();
-  await rename(aside, path);
-  return true;
-}
+/** Readable by all, as configuration is. */
+export const writeForAll = (path: string, text: string, mode = 0o644): Promise<boolean> =>
+  writeWhole(path, text, { mode, directoryMode: 0o755 });
 
 /** Puts a file back to what it was: `undefined` for none. */
 export async function putBack(path: string, text: string | undefined): Promise<void> {
   if (text === undefined) await rm(path, { force: true });
-  else await writeWhole(path, text);
+  else await writeForAll(path, text);
 }
 
 /** sha256 of a file's content, hexadecimal. */

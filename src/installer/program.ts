@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { chmod, copyFile, link, mkdir, open, readdir, readlink, rename, rm, symlink } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { readIfThere } from "../store/files.ts";
 import { disable } from "./conf.ts";
-import { type Host, hashFile, isThere, onHost, readIfThere, writeWhole } from "./host.ts";
+import { type Host, hashFile, isThere, onHost, writeForAll } from "./host.ts";
 
 /**
  * The handler's files on a node.
@@ -65,11 +66,11 @@ export async function installProgram(
       if (linked) await link(same, join(aside, to));
       else await copyWhole(from, join(aside, to));
     }
-    await writeWhole(join(aside, CONF), conf);
+    await writeForAll(join(aside, CONF), conf);
     await rm(directory, { recursive: true, force: true });
     await rename(aside, directory);
   }
-  const confChanged = await writeWhole(join(directory, CONF), conf);
+  const confChanged = await writeForAll(join(directory, CONF), conf);
   const changed = !isWhole || confChanged || previous !== version;
   await pointTo(join(home, "current"), join("versions", version));
   for (const name of FILES) await pointTo(join(home, name), join("current", name));
@@ -112,7 +113,7 @@ async function pointTo(path: string, target: string): Promise<void> {
 export async function disableProgram(host: Host): Promise<void> {
   const path = join(onHost(host, HOME), "current", CONF);
   const conf = await readIfThere(path);
-  if (conf !== undefined) await writeWhole(path, disable(conf));
+  if (conf !== undefined) await writeForAll(path, disable(conf));
 }
 
 export async function removeProgram(host: Host): Promise<void> {

@@ -1,7 +1,8 @@
 import { rm } from "node:fs/promises";
 import { KcrError } from "../api/errors.ts";
 import type { Settings } from "../api/settings.ts";
-import { type Host, onHost, readIfThere, runOnHost, writeWhole } from "./host.ts";
+import { readIfThere } from "../store/files.ts";
+import { type Host, onHost, runOnHost, writeForAll } from "./host.ts";
 import { systemdUnit } from "./process.ts";
 
 /**
@@ -11,7 +12,7 @@ import { systemdUnit } from "./process.ts";
 const OWED = "/run/kcr-installer/restart";
 
 export const oweRestart = async (host: Host, pid: number): Promise<void> => {
-  await writeWhole(onHost(host, OWED), `${pid}`);
+  await writeForAll(onHost(host, OWED), `${pid}`);
 };
 export const isRestartOwed = async (host: Host, pid: number): Promise<boolean> =>
   (await readIfThere(onHost(host, OWED))) === `${pid}`;

@@ -3,7 +3,7 @@ import { delay } from "../kube/signals.ts";
 import { Layout } from "../store/layout.ts";
 import { type Context, tell, warn } from "./context.ts";
 import { HANDLERS } from "./handlers.ts";
-import { onHost, writeWhole } from "./host.ts";
+import { onHost, writeForAll } from "./host.ts";
 import { disableProgram, removeProgram } from "./program.ts";
 import { oweRestart } from "./restart.ts";
 import { nodeRuntime } from "./runtime.ts";
@@ -26,7 +26,7 @@ export async function uninstall(
   const { client, host, node: name } = context;
   await disableProgram(host);
   // For the agent, which has the node not be chosen for new pods of the class.
-  await writeWhole(onHost(host, new Layout().disabled), "");
+  await writeForAll(onHost(host, new Layout().disabled), "");
   let users = await podsOfHandlers(context, signal);
   if (users.length > 0 && !force) {
     warn(context, "HandlerInUse", `nothing is restored any more; waiting for the end of ${describe(users)}`);

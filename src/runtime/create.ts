@@ -1,6 +1,7 @@
 import { appendFileSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { RESTORE_FROM_ANNOTATION } from "../api/labels.ts";
 import { isContainerID, isContainerName, isPodUID, Layout } from "../store/layout.ts";
 import { type Failure, NOTE_VERSION, type Note, type NoteHead } from "../store/notes.ts";
 import { type Candidate, type Plan, parsePlan } from "../store/plan.ts";
@@ -18,8 +19,6 @@ import { finish, settle, undo } from "./undo.ts";
 /** What becomes of the call: the container runs; the real `create` shall be run; it shall fail. */
 export type Outcome = "restored" | "create" | "refused";
 
-/** On a pod: the state that its containers take over; they wait for their plan. */
-const STAMP = "kcr.io/restore-from";
 const POLL_MS = 100;
 
 /** A `create` of a container that has a plan, or waits for one. */
@@ -39,7 +38,7 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const state = notebook.state();
   const [newest] = state?.chain.slice(-1) ?? [];
   if (newest !== last?.id) ifPossible(() => settle(layout, newest));
-  const isAwaited = spec.annotations[STAMP] !== undefined && last === undefined;
+  const isAwaited = spec.annotations[RESTORE_FROM_ANNOTATION] !== undefined && last === undefined;
   const plan = isAwaited ? await planOf(notebook, conf.waitSeconds * 1000) : notebook.plan();
   const head = (cause: string): NoteHead => headOf(who, id, cause);
   if (plan === undefined) {
@@ -75,7 +74,6 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const failed: Failure[] = [...decision.failed];
   for (const candidate of decision.candidates) {
     if (performance.now() > deadline) break;
-    const isArmed = decision.armed !== undefined && candidate === decision.candidates[0];
     const attempted = Date.now();
     // Written before: a run that was restored is never taken for a fresh one, whatever is killed when.
     const next = afterRestore(decision.state, { id, last, candidate, before: decision.before });
@@ -90,7 +88,7 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
         checkpointUID: candidate.uid,
         ageMs: Math.max(0, began - Date.parse(candidate.takenTime)),
         tookMs: Date.now() - began,
-        ...(isArmed || decision.armed !== undefined ? { armed: decision.armed } : {}),
+        armed: decision.armed,
         failed,
       });
       return "restored";

@@ -11,6 +11,7 @@ import { ARMED, type CheckpointRestore } from "../../api/restore.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
+import { missing, namesIn, writeWhole } from "../../store/files.ts";
 import { isContainerID, isContainerName } from "../../store/layout.ts";
 import type { Plan } from "../../store/plan.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
@@ -18,7 +19,6 @@ import { isSelftest } from "../selftest/pod.ts";
 import { isToArm } from "./arm.ts";
 import { copyOf, hasCopy } from "./copies.ts";
 import { decidePlan } from "./decide.ts";
-import { missing, namesIn, writeWhole } from "./files.ts";
 import { type KnownRun, readRun } from "./runs.ts";
 import { copyChanges, planChanges, runChanges } from "./sources.ts";
 

@@ -2,8 +2,8 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { COPY_INDEX, CORRUPT_MARK } from "../../store/copy.ts";
+import { missing } from "../../store/files.ts";
 import { isSha256, type Layout } from "../../store/layout.ts";
-import { missing } from "./files.ts";
 
 /** Name of the Checkpoint's copy on a node, once its archive's digest is known. */
 export function copyOf({ status }: Checkpoint): string | undefined {

@@ -1,8 +1,8 @@
 import { join } from "node:path";
+import { readIfThere } from "../../store/files.ts";
 import type { ContainerKey, Layout } from "../../store/layout.ts";
 import type { Candidate } from "../../store/plan.ts";
 import { LAST, parseLast, parseState, STATE, stateOfRun } from "../../store/runs.ts";
-import { readIfThere } from "./files.ts";
 
 /** What the handler knows of a container: its newest run, and where that came from. */
 export interface KnownRun {

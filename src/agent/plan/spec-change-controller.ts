@@ -7,10 +7,10 @@ import { Controller, changesOf, done, type Outcome } from "../../kube/controller
 import { type ObjectReference, objectRef } from "../../kube/owner.ts";
 import type { ObjectName, Pod } from "../../kube/resources.ts";
 import { SPEC_DUMP } from "../../store/copy.ts";
+import { readIfThere } from "../../store/files.ts";
 import { BY_NAMESPACE, BY_UID, type Context } from "../context.ts";
 import { tellOnce, workloadOf } from "../notes/event.ts";
 import { copyOf, hasCopy } from "./copies.ts";
-import { readIfThere } from "./files.ts";
 import { readRun } from "./runs.ts";
 import { runChanges } from "./sources.ts";
 import { changeSince, type DumpedSpec, differences } from "./spec-change.ts";

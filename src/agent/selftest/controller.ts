@@ -11,13 +11,13 @@ import { again, Controller, changesOf, done, type Outcome } from "../../kube/con
 import { isAlreadyExists } from "../../kube/errors.ts";
 import { type Node, nodes, type Pod, pods } from "../../kube/resources.ts";
 import { absent } from "../../kube/write.ts";
+import { namesIn, readIfThere, writeWhole } from "../../store/files.ts";
 import type { ContainerKey } from "../../store/layout.ts";
 import { type Note, parseNote } from "../../store/notes.ts";
 import { PLAN_VERSION, type Plan, parsePlan } from "../../store/plan.ts";
 import type { Context, Self } from "../context.ts";
 import { capture } from "../dump/capture.ts";
 import type { Captured } from "../inspect.ts";
-import { namesIn, readIfThere, writeWhole } from "../plan/files.ts";
 import { archiveFile } from "../store/sources.ts";
 import { decideSelftest, fingerprint, offersHandler, type Step } from "./decide.ts";
 import { CRASH, isSelftest, SELFTEST_CONTAINER, selftestName, selftestPod } from "./pod.ts";
