@@ -2,12 +2,12 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { parseArgs, stripVTControlCharacters } from "node:util";
 
 /**
  * Everything that `npm test` runs, in an order that fails early: types and lint, then unit and integration
- * tests, then those on the local cluster, at last those that take parts of it down. Ends with one line that
- * counts all tests.
+ * tests, then those on the local cluster, at last those that take parts of it down. Ends with what failed and
+ * one line that counts all tests.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -16,7 +16,23 @@ const { values, positionals } = parseArgs({
 const root = join(import.meta.dirname, "..");
 const work = mkdtempSync(join(tmpdir(), "kcr-test-"));
 const total = { passed: 0, failed: 0, skipped: 0 };
+const failures: string[] = [];
 let broken = false;
+
+/** One test in the report of vitest's reporter `json`. */
+interface Result {
+  status: string;
+  fullName: string;
+  failureMessages: string[];
+}
+
+/** What a failure says, without the colours and the long stacks. */
+const indented = (text: string): string =>
+  stripVTControlCharacters(text)
+    .split("\n")
+    .slice(0, 12)
+    .map((line) => `    ${line}`)
+    .join("\n");
 
 const run = (command: string, args: string[]): boolean => {
   console.log(`\n> ${command} ${args.join(" ")}`);
@@ -40,6 +56,13 @@ function vitest(...projects: string[]): void {
     total.passed += counted.numPassedTests;
     total.failed += counted.numFailedTests;
     total.skipped += counted.numPendingTests + counted.numTodoTests;
+    for (const file of counted.testResults) {
+      const failed = file.assertionResults.filter((test: Result) => test.status === "failed");
+      for (const test of failed)
+        failures.push(`${test.fullName}\n${indented(test.failureMessages.join("\n"))}`);
+      if (file.status === "failed" && failed.length === 0)
+        failures.push(`${file.name}\n${indented(file.message ?? "")}`);
+    }
     // A file that could not be loaded, or a set-up that failed, is no test and a failure all the same.
     if (!ok && counted.numFailedTests === 0) broken = true;
   } catch {
@@ -64,5 +87,6 @@ try {
   rmSync(work, { recursive: true, force: true });
 }
 if (broken && total.failed === 0) total.failed++;
+for (const failure of failures) console.log(`\nFAILED: ${failure}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed > 0 ? 1 : 0);
