@@ -11,6 +11,7 @@ import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context, type Self } from "./con
 import { dumpController } from "./dump/controller.ts";
 import { kubeletEngine } from "./dump/engine.ts";
 import { DUMP_PROGRAM, RuncEngine } from "./dump/engine-runc.ts";
+import { throughHandler } from "./dump/through-handler.ts";
 import { imageController } from "./image/controller.ts";
 import type { KubeletOptions } from "./kubelet.ts";
 import { Locks } from "./locks.ts";
@@ -107,7 +108,7 @@ export function createAgent(options: AgentOptions): Agent {
               log,
             })
           : undefined;
-      const engine = runc ?? kubeletEngine(kubelet);
+      const engine = throughHandler(runc ?? kubeletEngine(kubelet, node), layout, options.now);
       const transfer =
         between !== undefined && self !== undefined && settings.transfer.enabled
           ? new Transfer({

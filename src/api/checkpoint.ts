@@ -51,6 +51,11 @@ export const handler = z
   .max(63)
   .describe("The runtime handler of the pod's class, if it is kcr's own: restored from a copy on its node.");
 
+export const criuOptions = z
+  .string()
+  .max(256)
+  .describe("Options of CRIU's that the pod asked for (annotation kcr.io/criu-options).");
+
 export const checkpointStatus = z.object({
   phase: checkpointPhase.optional(),
   checkpointImage: z.string().max(512).optional().describe("Repository path of the image."),
@@ -78,6 +83,7 @@ export const checkpointStatus = z.object({
     .describe("Bytes of its files that were copied meanwhile (engine runc)."),
   engine: z.enum(["kubelet", "runc"]).optional(),
   handler: handler.optional(),
+  criuOptions: criuOptions.optional(),
   versions: z
     .object({
       runtime: z.string().max(256).optional(),

@@ -81,7 +81,17 @@ export const ERRORS = {
   },
   CheckpointFailed: {
     means: "The runtime could not dump the container.",
-    remedy: "The message carries what the runtime said; the end of CRIU's dump.log names the cause.",
+    remedy:
+      "The message carries what the runtime said. Of pods of class kcr, and with engine runc, it carries CRIU's own reason.",
+  },
+  CriuOptionsInvalid: {
+    means: "The pod's annotation kcr.io/criu-options has something in it that is not allowed.",
+    remedy: "Correct it in the workload's pod template; the container was not touched.",
+  },
+  CriuOptionsIgnored: {
+    means:
+      "The pod's annotation kcr.io/criu-options has no effect on its checkpoint, or none on a restore from it.",
+    remedy: "Have the pod restored by its node's handler (RuntimeClass kcr): with it they hold for both.",
   },
   EngineUnavailable: {
     means: "Engine runc was chosen, and the agent cannot dump containers by itself on this node.",
@@ -239,16 +249,16 @@ export const ERRORS = {
   TcpConnectionOpen: {
     means: "CRIU met an established TCP connection.",
     remedy:
-      "Put tcp-close into /etc/criu/runc.conf on the node: connections are then closed by the restore, and clients connect anew.",
+      "Give the pod the annotation kcr.io/criu-options: tcp-close. Connections are then closed by the restore, and clients connect anew.",
   },
   UnixSocketExternal: {
     means: "The program is connected to a UNIX socket of somebody outside of its container.",
     remedy:
-      "Close that connection before checkpoints, or put ext-unix-sk into /etc/criu/runc.conf on the node.",
+      "Close that connection before checkpoints. If it is of datagrams, give the pod the annotation kcr.io/criu-options: ext-unix-sk.",
   },
   FileLockHeld: {
     means: "The program holds a file lock.",
-    remedy: "Put file-locks into /etc/criu/runc.conf on the node.",
+    remedy: "Give the pod the annotation kcr.io/criu-options: file-locks.",
   },
   IoUringInUse: {
     means: "The program uses io_uring, which CRIU cannot save.",
@@ -264,7 +274,8 @@ export const ERRORS = {
   },
   DeletedFileTooLarge: {
     means: "The program holds a large file open that was deleted.",
-    remedy: "Put a ghost-limit larger than the file into /etc/criu/runc.conf on the node.",
+    remedy:
+      "Give the pod the annotation kcr.io/criu-options: ghost-limit=<size>, with a size larger than the file's.",
   },
   FileChanged: {
     means: "A file that the program had open is not what it was at the checkpoint.",

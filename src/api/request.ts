@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { KubeObject } from "../kube/resources.ts";
-import { handler, lineage } from "./checkpoint.ts";
+import { criuOptions, handler, lineage } from "./checkpoint.ts";
 import { conditions, labelName, objectName, objectReference, rules, time } from "./common.ts";
 
 export const DEFAULT_TIMEOUT_SECONDS = 300;
@@ -42,6 +42,7 @@ export const captureSource = z.object({
     .optional()
     .describe("The checkpoint image that the run should have been restored from."),
   handler: handler.optional(),
+  criuOptions: criuOptions.optional(),
 });
 export type CaptureSource = z.infer<typeof captureSource>;
 
@@ -68,3 +69,5 @@ export interface CheckpointRequest extends KubeObject {
 
 /** Condition type of a request: whether it came to its Checkpoint. */
 export const READY = "Ready";
+/** Condition type of a request: False where the pod's options of CRIU's do not hold for it. */
+export const CRIU_OPTIONS = "CriuOptions";

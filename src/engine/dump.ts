@@ -31,6 +31,8 @@ export interface DumpOptions {
   waitMs: number;
   /** How long it may be kept from running. */
   pauseMs: number;
+  /** A configuration file of CRIU's for this dump, of criu-options.ts; the archive gets it too. */
+  criuConfig?: string | undefined;
   now: () => Date;
   /** Told of each step (see kcr-dump.c), and of a process that is waited for. */
   onStep?: (step: string) => void;
@@ -48,7 +50,7 @@ export interface DumpOptions {
  * Errors: {@link DumpError}; those of the file system.
  */
 export async function directDump(tools: DumpTools, options: DumpOptions): Promise<void> {
-  const { id, now } = options;
+  const { id, criuConfig, now } = options;
   const directory = join(tools.directory, id);
   const containerd = await ownContainerd();
   if (containerd === undefined) {
@@ -66,6 +68,7 @@ export async function directDump(tools: DumpTools, options: DumpOptions): Promis
     await writeFile(join(parts, "config.dump"), configDump(container, status, now()), file);
     await writeFile(join(parts, "status.dump"), status.json, file);
     await copyRuntimeStatus(tools, container, join(parts, "status"));
+    if (criuConfig !== undefined) await writeFile(join(directory, "criu.conf"), criuConfig, file);
     await writeFile(join(directory, "job"), jobOf(container, status, containerd.path, options), file);
     await run(tools, directory, options.onStep);
   } catch (error) {

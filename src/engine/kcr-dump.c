@@ -14,8 +14,9 @@
  * probe, `kubectl exec`), freezes the container's control group, has the runtime dump it, copies what the container
  * has written to its root file system, lets it run on, and then packs the archive, which gets its name last.
  *
- * In the directory: `job` (lines `key=value`, see read_job; locked as long as anything works on it), `step` (how far
- * it is), `archive/` (what is packed), `runtime.log`. On standard output a line for each step, and at last `done`, once
+ * In the directory: `job` (lines `key=value`, see read_job; locked as long as anything works on it), `criu.conf` if the
+ * pod asks for options of CRIU's (src/store/criu-options.ts), `step` (how far it is), `archive/` (what is packed),
+ * `runtime.log`. On standard output a line for each step, and at last `done`, once
  * the archive is there, or `failed <code> <text>`; codes are those of `fail`. The directory is removed after `done`.
  */
 #define _GNU_SOURCE
@@ -375,7 +376,7 @@ __attribute__((noreturn, format(printf, 2, 3))) static void fail(const char *cod
   _exit(1);
 }
 
-static int run_runtime(char **argv) {
+static int run_runtime(char **argv, const char *criu_config) {
   pid_t pid = fork();
   if (pid < 0) return -1;
   if (pid == 0) {
@@ -384,7 +385,9 @@ static int run_runtime(char **argv) {
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
     signal(SIGPIPE, SIG_DFL);
-    if (chdir("/") != 0 || clearenv() != 0 || setenv("PATH", job.path, 1) != 0) _exit(127);
+    if (chdir("/") != 0 || clearenv() != 0 || setenv("PATH", job.path, 1) != 0 ||
+        (criu_config != NULL && setenv("CRIU_CONFIG_FILE", criu_config, 1) != 0))
+      _exit(127);
     execvp(argv[0], argv);
     dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
     _exit(127);
@@ -423,14 +426,25 @@ static void pause_container(void) {
   }
 }
 
+/* In comments of that file, a line each, stand flags for the runtime: cut out of `text`, which has to stay. */
+#define MAX_FLAGS 8
+static int flags_in(char *text, char **flags) {
+  int n = 0;
+  for (char *line = strtok(text, "\n"); line != NULL && n < MAX_FLAGS; line = strtok(NULL, "\n"))
+    if (strncmp(line, "# --", 4) == 0) flags[n++] = line + 2;
+  return n;
+}
+
 static void dump(const char *directory) {
-  char work[PATH_MAX + 16], images[PATH_MAX + 32], log[PATH_MAX + 16];
+  char work[PATH_MAX + 16], images[PATH_MAX + 32], log[PATH_MAX + 16], config[PATH_MAX + 16], options[4096];
   enter(DUMPING);
   snprintf(work, sizeof work, "%s/archive", directory);
   snprintf(images, sizeof images, "%s/checkpoint", work);
   snprintf(log, sizeof log, "%s/runtime.json", directory);
   if (mkdir(images, 0700) != 0) fail("Files", "%s: %s", images, strerror(errno));
-  char *argv[20];
+  snprintf(config, sizeof config, "%s/criu.conf", directory);
+  bool configured = read_text(directory, "criu.conf", options, sizeof options);
+  char *argv[20 + MAX_FLAGS];
   int n = 0;
   argv[n++] = job.runtime;
   argv[n++] = "--root";
@@ -446,10 +460,13 @@ static void dump(const char *directory) {
   argv[n++] = "--work-path";
   argv[n++] = work;
   argv[n++] = "--leave-running";
+  if (configured) n += flags_in(options, argv + n);
   argv[n++] = job.id;
   argv[n] = NULL;
-  int code = run_runtime(argv);
+  int code = run_runtime(argv, configured ? config : NULL);
   if (code != 0) fail("Runtime", "%s checkpoint ended with %d", job.runtime, code);
+  /* Whoever restores needs it too. */
+  if (configured && rename(config, "archive/checkpoint/kcr-criu.conf") != 0) fail("Files", "%s: %s", config, strerror(errno));
   /* CRIU has thawed it to stop its processes one by one, and frozen it again before it let go of them. */
   if (!is_frozen()) fail("Runtime", "the container was let run on before its files were saved");
 }

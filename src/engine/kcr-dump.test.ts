@@ -19,6 +19,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { compileDump } from "../../scripts/build.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
 import { readTarStream } from "../runtime/parts/tar-reader.ts";
+import { criuConfig, parseCriuOptions } from "../store/criu-options.ts";
 import { parseStat } from "./shim.ts";
 
 /**
@@ -32,13 +33,15 @@ const canFreeze = process.getuid?.() === 0 && existsSync(join(FREEZER, "cgroup.p
 
 const RUNTIME = `#!/bin/sh
 while [ $# -gt 1 ]; do
-  case $1 in --image-path) images=$2 ;; --work-path) work=$2 ;; esac
+  case $1 in --image-path) images=$2 ;; --work-path) work=$2 ;; --file-locks | --ext*) options="$options $1" ;; esac
   shift
 done
 home=$(dirname "$0")
 touch "$home/called"
 until [ -e "$home/go" ]; do sleep 0.01; done
 echo "id $1" >"$images/inventory.img"
+echo "$options" >>"$images/inventory.img"
+[ -z "$CRIU_CONFIG_FILE" ] || cat "$CRIU_CONFIG_FILE" >>"$images/inventory.img"
 echo log >"$work/dump.log"
 exit $(cat "$home/go")
 `;
@@ -150,13 +153,25 @@ describe.skipIf(!canFreeze)("kcr-dump", () => {
       "checkpoint/inventory.img",
     ]);
     expect(tar("-xOf", at("archive.tar"), "checkpoint/inventory.img", "container.log")).toBe(
-      "said\nid abc\n",
+      "said\nid abc\n\n",
     );
     const { pausedMicroseconds, copiedBytes } = JSON.parse(tar("-xOf", at("archive.tar"), "kcr-dump.json"));
     expect(copiedBytes).toBe("content".length);
     expect(pausedMicroseconds).toBeGreaterThan(1000);
     await waitFor("nothing to be left of it", () => !existsSync(at("dump")));
     expect(recover()).toBe(0);
+  });
+
+  it("gives the runtime and CRIU the options that the pod asks for, and the archive too", async () => {
+    const parsed = parseCriuOptions("file-locks ext-unix-sk ghost-limit=2Mi");
+    const config = parsed.type === "options" ? criuConfig(parsed.options) : "";
+    writeFileSync(at("dump/criu.conf"), config);
+    await job();
+    finish();
+    expect(await begin().ended).toBe("done");
+    const inArchive = (name: string) => tar("-xOf", at("archive.tar"), `checkpoint/${name}`);
+    expect(inArchive("inventory.img")).toBe(`id abc\n --file-locks --ext-unix-sk\n${config}`);
+    expect(inArchive("kcr-criu.conf")).toBe(config);
   });
 
   it("makes a layer of what was written: whiteouts, links, attributes and long names", async () => {

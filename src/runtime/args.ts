@@ -101,10 +101,10 @@ export function globalValue(call: Call, flag: string): string | undefined {
   return found;
 }
 
-/** The `restore` that stands in for a `create`. */
+/** The `restore` that stands in for a `create`; `more` are flags that the checkpoint was made with. */
 export function restoreArguments(
   call: Call,
-  { imagePath, workPath }: { imagePath: string; workPath: string },
+  { imagePath, workPath, more = [] }: { imagePath: string; workPath: string; more?: readonly string[] },
 ): string[] {
   const { flags, globals, words } = call;
   const passed = ["bundle", "pid-file", "console-socket"].flatMap((name) => {
@@ -121,6 +121,7 @@ export function restoreArguments(
     workPath,
     "--manage-cgroups-mode",
     "ignore",
+    ...more,
     ...passed,
     ...(flags.has("no-pivot") ? ["--no-pivot"] : []),
     ...words,

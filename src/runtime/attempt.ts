@@ -1,13 +1,15 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { failureOf } from "../archive/criu/failures.ts";
 import {
   CHECKPOINT_DIRECTORY,
   type CopyIndex,
+  CRIU_CONFIG,
   type HandlerNote,
   isPageData,
   SPEC_DUMP,
 } from "../store/copy.ts";
+import { criuConfig as configOf, readCriuConfig, restoreFlags } from "../store/criu-options.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Failure } from "../store/notes.ts";
 import type { Candidate, Plan } from "../store/plan.ts";
@@ -21,6 +23,7 @@ import { hostnameOf, imagesWithHostname } from "./parts/hostname.ts";
 import { MARKER_VERSION, writeMarker } from "./parts/marker.ts";
 import { divergingPath, missingMounts } from "./parts/mounts.ts";
 import { readHandlerNote } from "./parts/note.ts";
+import { readSmall } from "./parts/open-file.ts";
 import { makePivotPlace } from "./parts/pivot.ts";
 import { applyRootfsDiff } from "./parts/rootfs.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
@@ -123,7 +126,9 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
     hostname === undefined
       ? join(copy, CHECKPOINT_DIRECTORY)
       : await imagesWithHostname({ copyDir: copy, into: join(work, "images"), hostname });
-  const ended = await runRestore(conf, restoreArguments(call, { imagePath, workPath: work }), signal);
+  const { more, criuConfig } = await optionsOf(copy, work);
+  const args = restoreArguments(call, { imagePath, workPath: work, more });
+  const ended = await runRestore(conf, args, signal, criuConfig);
   if (ended.code === 0) {
     undoing.move();
     // From here on it is restored, whatever is killed when. No room on the disk is needed for that.
@@ -144,6 +149,17 @@ async function restore(creation: Creation, candidate: Candidate): Promise<void> 
     failure === undefined ? [...lines.slice(-3), lastError(globalValue(call, "log"))] : [failure.line];
   const reasons = said.filter((line) => line !== "").map((line) => `: ${line}`);
   throw new Unfit(failure?.code ?? "RestoreFailed", `restore: ${how}${reasons.join("")}`);
+}
+
+/** With which options of CRIU's the checkpoint was made: a restore has to be, too. Errors: Unfit. */
+async function optionsOf(copy: string, work: string): Promise<{ more: string[]; criuConfig?: string }> {
+  const path = join(copy, CRIU_CONFIG);
+  if (!existsSync(path)) return { more: [] };
+  const options = readCriuConfig(await readSmall(path, 4096));
+  if (options === undefined) throw new Unfit("ArchiveInvalid", `${CRIU_CONFIG} is not of kcr's making`);
+  const criuConfig = join(work, "criu.conf");
+  writeFileSync(criuConfig, configOf(options), { mode: 0o600 });
+  return { more: restoreFlags(options), criuConfig };
 }
 
 interface Look {

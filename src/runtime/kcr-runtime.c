@@ -113,6 +113,8 @@ static const char *const global_values[] = {"root", "log", "log-format", "criu",
 static const char *const global_bools[] = {"debug", "systemd-cgroup", NULL};
 static const char *const create_values[] = {"bundle", "b", "console-socket", "pid-file", NULL};
 static const char *const create_bools[] = {"no-pivot", "no-new-keyring", NULL};
+static const char *const checkpoint_values[] = {"image-path",  "work-path",           "parent-path", "status-fd",
+                                                "page-server", "manage-cgroups-mode", "empty-ns",    NULL};
 
 /* Name of a flag without dashes, up to '='; NULL for what is no flag. */
 static const char *flag_name(const char *word, char *name, size_t size, const char **value) {
@@ -144,7 +146,7 @@ static struct call parse(int argc, char **argv) {
   if (i >= argc) return call;
   call.command = i;
   const char *command = argv[i];
-  bool creating = strcmp(command, "create") == 0;
+  bool creating = strcmp(command, "create") == 0, checkpointing = strcmp(command, "checkpoint") == 0;
   const char *id = NULL;
   int words = 0;
   for (i++; i < argc; i++) {
@@ -153,7 +155,9 @@ static struct call parse(int argc, char **argv) {
       continue;
     }
     if (flag_name(argv[i], name, sizeof name, &value) == NULL || name[0] == 0) return call;
-    if (creating && is_one_of(name, create_values)) {
+    if (checkpointing && is_one_of(name, checkpoint_values)) {
+      if (value == NULL) i++;
+    } else if (creating && is_one_of(name, create_values)) {
       if (value == NULL) {
         if (++i >= argc) return call;
         value = argv[i];
@@ -662,11 +666,31 @@ static void deleting(int argc, char **argv, const struct call *call) {
   if (ended >= 0) exit(ended);
 }
 
-/* The real checkpoint first, whatever becomes of what is added to it. */
-static void checkpoint(int argc, char **argv) {
-  int ended = run_real_and_wait(argv);
+/*
+ * With the options of CRIU's that the agent has written down for the container (src/store/criu-options.ts): a
+ * configuration file of CRIU's, and in comments of it, a line each, flags for the real runtime.
+ */
+#define MAX_FLAGS 8
+static char **with_options(int argc, char **argv, const struct call *call) {
+  char owner[200], path[PATH_MAX];
+  if (call->id == NULL || !is_id(call->id) || !owner_of(call->id, owner, sizeof owner)) return argv;
+  if (!path_in_state(path, "plans/%s.criu", owner)) return argv;
+  char *text = read_file(path), **words = calloc(argc + MAX_FLAGS + 1, sizeof *words);
+  if (text == NULL || words == NULL) return argv;
+  int n = 0, flags = 0;
+  for (; n <= call->command; n++) words[n] = argv[n];
+  for (char *line = strtok(text, "\n"); line != NULL && flags < MAX_FLAGS; line = strtok(NULL, "\n"))
+    if (strncmp(line, "# --", 4) == 0) words[n++] = line + 2, flags++;
+  for (int i = call->command + 1; i < argc; i++) words[n++] = argv[i];
+  setenv("CRIU_CONFIG_FILE", path, 1);
+  return words;
+}
+
+/* The real checkpoint first, whatever becomes of what is added to it; of one that fails CRIU's log is gone later. */
+static void checkpoint(int argc, char **argv, const struct call *call) {
+  int ended = run_real_and_wait(with_options(argc, argv, call));
   if (ended < 0) return;
-  if (ended == 0) run_node("checkpoint", argc, argv);
+  run_node(ended == 0 ? "checkpoint" : "undumped", argc, argv);
   exit(ended);
 }
 
@@ -700,7 +724,7 @@ int main(int argc, char **argv) {
   if (strcmp(command, "create") == 0) create(argc, argv, &call);
   if (!disabled) {
     if (strcmp(command, "kill") == 0) killing(&call);
-    if (strcmp(command, "checkpoint") == 0) checkpoint(argc, argv);
+    if (strcmp(command, "checkpoint") == 0) checkpoint(argc, argv, &call);
   }
   run_real(argv);
 }

@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { compileStatic } from "../../scripts/compile.ts";
+import { criuConfig, parseCriuOptions } from "../store/criu-options.ts";
 import { parseLast } from "../store/runs.ts";
 import { toolsOf } from "./parts/tools.ts";
 
@@ -31,9 +32,13 @@ beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "kcr-fast-"));
   await compileStatic(join(import.meta.dirname, "kcr-runtime.c"), at("kcr-runtime"));
   // Stands in for the real runtime: says what it was told, and ends with a code of its own.
-  writeFileSync(at("recorder"), '#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done\nexit 42\n', {
-    mode: 0o755,
-  });
+  writeFileSync(
+    at("recorder"),
+    '#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done\n[ -z "$CRIU_CONFIG_FILE" ] || echo "config $CRIU_CONFIG_FILE"\nexit 42\n',
+    {
+      mode: 0o755,
+    },
+  );
 });
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 beforeEach(() => {
@@ -219,6 +224,24 @@ describe("a checkpoint", () => {
   it("ends as the runtime's does, whatever becomes of what is added to it", () => {
     const argv = [...globals, "checkpoint", "--image-path", "/none", "--leave-running", ID];
     expect(call(...argv)).toEqual({ status: 42, told: argv });
+  });
+
+  it("is made with the options that the agent wrote down for the container, and its flags in their place", () => {
+    call(...create(bundle(ofContainerd())));
+    const parsed = parseCriuOptions("file-locks skip-in-flight tcp-close");
+    put(state("plans", UID, "main.criu"), parsed.type === "options" ? criuConfig(parsed.options) : "");
+    const before = [...globals, "checkpoint"];
+    const after = ["--image-path", "/none", "--work-path=/w", "--leave-running", ID];
+    expect(call(...before, ...after).told).toEqual([
+      ...before,
+      "--tcp-skip-in-flight",
+      "--file-locks",
+      ...after,
+      `config ${state("plans", UID, "main.criu")}`,
+    ]);
+    const other = ID.replace("c", "d");
+    const others = [...before, "--image-path", ID, other];
+    expect(call(...others).told).toEqual(others);
   });
 });
 

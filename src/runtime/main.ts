@@ -1,13 +1,13 @@
 import { Layout } from "../store/layout.ts";
 import { parseCall } from "./args.ts";
-import { checkpoint } from "./checkpoint.ts";
+import { checkpoint, undumped } from "./checkpoint.ts";
 import { readConf } from "./conf.ts";
 import { clean, create } from "./create.ts";
 import { settle } from "./undo.ts";
 
 /**
  * The part of kcr-runtime that is more than passing on, called by kcr-runtime.c:
- * `runtime.mjs <its directory> create|clean|checkpoint|delete -- <arguments of the call>`.
+ * `runtime.mjs <its directory> create|clean|checkpoint|undumped|delete -- <arguments of the call>`.
  */
 
 /** How kcr-runtime.c is told what to do: keep in step with it. */
@@ -24,6 +24,9 @@ async function main([home = "", phase, , ...argv]: string[]): Promise<number> {
       return EXIT[await clean(conf, call)];
     case "checkpoint":
       await checkpoint(conf, call);
+      return 0;
+    case "undumped":
+      await undumped(conf, call);
       return 0;
     case "delete":
       settle(new Layout(conf.state), call.words[0]);

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFile
 import { dirname, join } from "node:path";
 import { CORRUPT_MARK } from "../store/copy.ts";
 import type { ContainerKey, Layout } from "../store/layout.ts";
-import type { Note } from "../store/notes.ts";
+import type { Note, Undumped } from "../store/notes.ts";
 import { type Plan, parsePlan } from "../store/plan.ts";
 import {
   formatLast,
@@ -75,6 +75,11 @@ export class Notebook {
     for (const name of names.slice(0, Math.max(0, names.length - MAX_NOTES + 1)))
       unlinkSync(join(directory, name));
     replace(join(directory, `${Date.parse(note.time)}-${note.containerID}.json`), JSON.stringify(note));
+  }
+
+  /** Leaves word why the container was not checkpointed. */
+  noteUndumped(undumped: Undumped): void {
+    replace(this.#layout.undumped(this.#key), JSON.stringify(undumped));
   }
 
   /** Says of a copy that it is damaged: it is not used any more, and made anew. */

@@ -13,13 +13,19 @@ export interface Ended {
   signal: NodeJS.Signals | null;
 }
 
-/** Has the real runtime restore, on the container's own standard streams; its group ends with `signal`, it with this process. */
+/**
+ * Has the real runtime restore, on the container's own standard streams; its group ends with `signal`, it with this
+ * process. `criuConfig` is a configuration file of CRIU's.
+ */
 export function runRestore(
   { home, runtime }: Conf,
   args: readonly string[],
   signal: AbortSignal,
+  criuConfig?: string,
 ): Promise<Ended> {
-  return run(join(home, "kcr-runtime"), ["--kcr-with-caller", runtime, ...args], [...STREAMS], signal);
+  const words = ["--kcr-with-caller", runtime, ...args];
+  const env = criuConfig === undefined ? undefined : { ...process.env, CRIU_CONFIG_FILE: criuConfig };
+  return run(join(home, "kcr-runtime"), words, [...STREAMS], signal, env);
 }
 
 /** Runs the real runtime, or kcr-runtime itself. Errors: it could not be run. */
@@ -32,9 +38,10 @@ function run(
   args: readonly string[],
   stdio: "ignore" | number[],
   signal?: AbortSignal,
+  env?: NodeJS.ProcessEnv,
 ): Promise<Ended> {
   const { promise, resolve, reject } = Promise.withResolvers<Ended>();
-  const child = spawn(program, args, { stdio });
+  const child = spawn(program, args, { stdio, env });
   // With all that it has started, in whose hands what is to be undone would be.
   const end = (): void => {
     try {

@@ -20,6 +20,8 @@ export const BIND_MOUNTS = "bind.mounts";
 /** What the handler adds to a checkpoint of a container of its class, in the directory of CRIU's images. */
 export const HANDLER_NOTE = "checkpoint/kcr.json";
 export const VOLUMES = "checkpoint/kcr-volumes.tar";
+/** Of a checkpoint that was made with options of CRIU's for its pod: criu-options.ts. */
+export const CRIU_CONFIG = "checkpoint/kcr-criu.conf";
 
 export interface CopyFile {
   /** Relative, with `/`; no `.` or `..` in it. */

@@ -11,8 +11,10 @@ import { join } from "node:path";
  *                                        or in part: what came stays for the next try
  *   store/clean                          there while no agent runs, if the last one ended as it should
  *   plans/<pod UID>/<container>.json     what to restore (plan.ts): the agent's
+ *   plans/<pod UID>/<container>.criu     with which options of CRIU's to checkpoint (criu-options.ts): the agent's
  *   runs/<pod UID>/<container>/          which run is the newest, and how it came about (runs.ts): the handler's
  *   runs/<pod UID>/<container>/notes/    what the handler has done, a file each (notes.ts), until the agent told it
+ *   runs/<pod UID>/<container>/undumped  why its last checkpoint failed (notes.ts): the handler's
  *   ids/<container ID>                   symbolic link to `<pod UID>/<container>`, as long as the container exists
  *   work/<container ID>/                 of a restore: CRIU's working directory with restore.log
  *   dumps/<container ID>/                a direct dump that is under way (src/engine/kcr-dump.c)
@@ -92,12 +94,11 @@ export class Layout {
   incoming(sha256: string): string {
     return join(this.allIncoming, checked(isSha256(sha256), sha256));
   }
-  plan({ podUID, container }: ContainerKey): string {
-    return join(
-      this.plans,
-      checked(isPodUID(podUID), podUID),
-      `${checked(isContainerName(container), container)}.json`,
-    );
+  plan(key: ContainerKey): string {
+    return `${this.#planned(key)}.json`;
+  }
+  criuOptions(key: ContainerKey): string {
+    return `${this.#planned(key)}.criu`;
   }
   run({ podUID, container }: ContainerKey): string {
     return join(this.runs, checked(isPodUID(podUID), podUID), checked(isContainerName(container), container));
@@ -105,11 +106,21 @@ export class Layout {
   notes(key: ContainerKey): string {
     return join(this.run(key), "notes");
   }
+  undumped(key: ContainerKey): string {
+    return join(this.run(key), "undumped");
+  }
   id(containerID: string): string {
     return join(this.ids, checked(isContainerID(containerID), containerID));
   }
   work(containerID: string): string {
     return join(this.root, "work", checked(isContainerID(containerID), containerID));
+  }
+  #planned({ podUID, container }: ContainerKey): string {
+    return join(
+      this.plans,
+      checked(isPodUID(podUID), podUID),
+      checked(isContainerName(container), container),
+    );
   }
 }
 

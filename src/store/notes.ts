@@ -56,6 +56,35 @@ export interface Failure {
 
 export const NOTE_VERSION = 1;
 
+/** Why the runtime did not checkpoint a container, by CRIU's own log, which is gone when its caller hears of it. */
+export interface Undumped {
+  version: number;
+  containerID: string;
+  /** RFC 3339. */
+  time: string;
+  /** Errors of CRIU's log, oldest first; at least one. */
+  errors: string[];
+}
+
+export function parseUndumped(text: string): Undumped | undefined {
+  let value: Partial<Undumped> | null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null || value.version !== NOTE_VERSION) return undefined;
+  const { containerID, time, errors } = value;
+  const isWhole =
+    typeof containerID === "string" &&
+    typeof time === "string" &&
+    Number.isFinite(Date.parse(time)) &&
+    Array.isArray(errors) &&
+    errors.length > 0 &&
+    errors.every((line) => typeof line === "string");
+  return isWhole ? (value as Undumped) : undefined;
+}
+
 export function parseNote(text: string): Note | undefined {
   try {
     const value = JSON.parse(text) as Partial<Note> | null;

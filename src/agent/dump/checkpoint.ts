@@ -98,6 +98,7 @@ export function createdStatus(
     copiedBytes: captured?.copiedBytes,
     engine: captured?.dumpedBy,
     handler: source.handler,
+    criuOptions: source.criuOptions,
     versions: { runtime: captured?.engine, kernel: release(), architecture: captured?.architecture },
   };
 }

@@ -1,11 +1,12 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
+import type { Condition } from "../../api/common.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { asKcrError, KcrError } from "../../api/errors.ts";
 import { API_VERSION } from "../../api/group.ts";
 import { checkpoints, requests, schedules } from "../../api/kinds.ts";
 import { handlerOf } from "../../api/pod.ts";
 import { readRecords } from "../../api/records.ts";
-import { type CaptureSource, type CheckpointRequest, READY } from "../../api/request.ts";
+import { type CaptureSource, type CheckpointRequest, CRIU_OPTIONS, READY } from "../../api/request.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isAlreadyExists, isForbidden, isNamespaceTerminating, isNotFound } from "../../kube/errors.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
@@ -24,7 +25,14 @@ import {
   isMadeFor,
   isSameCapture,
 } from "./checkpoint.ts";
-import { type Dumpable, deadlineExceeded, deadlineOf, decideDump, judgePod } from "./decide.ts";
+import {
+  type Dumpable,
+  deadlineExceeded,
+  deadlineOf,
+  decideDump,
+  judgePod,
+  optionsIgnored,
+} from "./decide.ts";
 import { sourceOf } from "./source.ts";
 
 /** How soon to look again for a free slot, or whether a late dump has ended, in milliseconds. */
@@ -98,11 +106,14 @@ export function dumpReconciler(
     }
     const source = sourceOf(dumpable, await parentOf(dumpable, signal), settings);
     const startTime = now();
+    const ignored = optionsIgnored(dumpable, settings);
     const begun = await writeStatus(client, requests, request, {
       phase: "InProgress",
       startTime: startTime.toISOString(),
       source,
+      conditions: withIgnored(request.status?.conditions, ignored, now()),
     });
+    if (ignored !== undefined) warn(context, request, ignored);
     const deadline = deadlineOf(begun);
     // The slot is the dump's from here on, however long it lasts and whatever becomes of this reconcile.
     const untilEnd = held.move();
@@ -286,10 +297,11 @@ export function dumpReconciler(
 
 /** Ends a request, saying why to whoever looks at it or at its pod. A request that is gone has ended. */
 async function fail(
-  { client, recorder, log, now }: Context,
+  context: Context,
   request: CheckpointRequest,
   error: KcrError,
 ): Promise<CheckpointRequest> {
+  const { client, log, now } = context;
   const { code, advice } = error;
   const written = await writeStatus(client, requests, request, {
     phase: "Failed",
@@ -303,10 +315,25 @@ async function fail(
     ),
   }).catch(absent);
   log.warn({ ...nameFields(request), code, err: error }, "a request failed");
+  warn(context, request, error);
+  return written ?? { ...request, status: { ...request.status, phase: "Failed", reason: code } };
+}
+
+/** Tells whoever looks at a request, or at its pod. */
+function warn({ recorder }: Context, request: CheckpointRequest, { code, advice }: KcrError): void {
   const event = { type: "Warning", reason: code, action: "Checkpoint", note: advice } as const;
   recorder.record({ regarding: request, ...event });
   recorder.record({ regarding: podReference(request, request.status?.podUID), ...event });
-  return written ?? { ...request, status: { ...request.status, phase: "Failed", reason: code } };
+}
+
+function withIgnored(
+  conditions: Condition[] | undefined,
+  ignored: KcrError | undefined,
+  now: Date,
+): Condition[] | undefined {
+  if (ignored === undefined) return conditions;
+  const { code: reason, advice: message } = ignored;
+  return setCondition(conditions, { type: CRIU_OPTIONS, status: "False", reason, message }, now);
 }
 
 /** What `promise` gives, or undefined when `ms` milliseconds pass first. */

@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { KcrError } from "../../api/errors.ts";
-import { RECORD_ANNOTATION } from "../../api/labels.ts";
+import { CRIU_OPTIONS_ANNOTATION, RECORD_ANNOTATION } from "../../api/labels.ts";
 import type { CheckpointRequest, RequestStatus } from "../../api/request.ts";
 import type { Pod } from "../../kube/resources.ts";
-import { deadlineOf, decideDump, judgePod } from "./decide.ts";
+import { formatCriuOptions } from "../../store/criu-options.ts";
+import { type Dumpable, deadlineOf, decideDump, judgePod, optionsIgnored, optionsInUse } from "./decide.ts";
 
 const accepted = new Date("2026-01-01T12:00:00Z");
 const inTime = new Date("2026-01-01T12:01:00Z");
@@ -191,5 +192,51 @@ describe("judgePod", () => {
     expect(of("abc")).toMatchObject({ run: { id: "abc" } });
     expect(of("restoring")).toMatchObject({ code: "RestoreInProgress" });
     expect(judgePod(request(), kcr)).toMatchObject({ container: { name: "app" } });
+  });
+});
+
+describe("options of CRIU's that a pod asks for", () => {
+  const asking = (text: string, runtimeClassName?: string): Pod => {
+    const given = pod({ metadata: { annotations: { [CRIU_OPTIONS_ANNOTATION]: text } } });
+    given.spec!.runtimeClassName = runtimeClassName;
+    return given;
+  };
+  const judged = (text: string, runtimeClassName?: string): Dumpable => {
+    const dumpable = judgePod(request(), asking(text, runtimeClassName));
+    if (dumpable instanceof KcrError) throw dumpable;
+    return dumpable;
+  };
+
+  it("are refused before anything is dumped, by the option's name", () => {
+    expect(judgePod(request(), asking("file-locks shell-job"))).toMatchObject({
+      code: "CriuOptionsInvalid",
+      message: expect.stringMatching(
+        /kcr.io\/criu-options of pod cache-0: "shell-job" is not allowed; allowed are/,
+      ),
+    });
+  });
+
+  it.each<[string, "kubelet" | "runc", string | undefined, string, string | undefined]>([
+    ["nothing", "kubelet", undefined, "", undefined],
+    ["file-locks", "kubelet", "kcr", "file-locks", undefined],
+    ["file-locks", "runc", "kcr", "file-locks", undefined],
+    ["ghost-limit=5", "runc", undefined, "ghost-limit=5", undefined],
+    [
+      "file-locks ghost-limit=5",
+      "runc",
+      undefined,
+      "file-locks ghost-limit=5",
+      "is dumped with file-locks, and",
+    ],
+    ["file-locks", "kubelet", undefined, "", "asks for file-locks, which the kubelet"],
+  ])("%s, engine %s, class %s: dumped with %j", (text, engine, runtimeClass, used, ignored) => {
+    const dumpable = judged(text === "nothing" ? "" : text, runtimeClass);
+    expect(formatCriuOptions(optionsInUse(dumpable, { engine }))).toBe(used);
+    const error = optionsIgnored(dumpable, { engine });
+    if (ignored === undefined) expect(error).toBeUndefined();
+    else {
+      const message = expect.stringContaining(ignored);
+      expect(error).toMatchObject({ code: "CriuOptionsIgnored", message });
+    }
   });
 });

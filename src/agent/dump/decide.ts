@@ -1,4 +1,5 @@
 import { KcrError } from "../../api/errors.ts";
+import { CRIU_OPTIONS_ANNOTATION } from "../../api/labels.ts";
 import {
   type ContainerStatus,
   findContainer,
@@ -10,7 +11,14 @@ import {
 } from "../../api/pod.ts";
 import { mayDump, readRecords } from "../../api/records.ts";
 import { type CaptureSource, type CheckpointRequest, DEFAULT_TIMEOUT_SECONDS } from "../../api/request.ts";
+import type { Settings } from "../../api/settings.ts";
 import type { Pod } from "../../kube/resources.ts";
+import {
+  type CriuOption,
+  formatCriuOptions,
+  neededAtRestore,
+  parseCriuOptions,
+} from "../../store/criu-options.ts";
 import type { KnownRun } from "../plan/runs.ts";
 
 /** What a request asks of its node's agent now. */
@@ -84,6 +92,8 @@ export interface Dumpable {
   status: ContainerStatus & { containerID: string };
   /** Of a pod of class kcr: what the handler knows of the run. */
   run: KnownRun | undefined;
+  /** Options of CRIU's that the pod asks for. */
+  criuOptions: readonly CriuOption[];
 }
 
 /**
@@ -116,5 +126,45 @@ export function judgePod(
   if (!isDecided) {
     return new KcrError("RestoreInProgress", `container ${wanted} of pod ${name} has just restarted`);
   }
-  return { pod, container, status: { ...status, containerID }, run: handlerOf(pod) && run };
+  const asked = parseCriuOptions(pod.metadata.annotations?.[CRIU_OPTIONS_ANNOTATION] ?? "");
+  if (asked.type === "refused") {
+    return new KcrError(
+      "CriuOptionsInvalid",
+      `annotation ${CRIU_OPTIONS_ANNOTATION} of pod ${name}: ${asked.why}`,
+    );
+  }
+  return {
+    pod,
+    container,
+    status: { ...status, containerID },
+    run: handlerOf(pod) && run,
+    criuOptions: asked.options,
+  };
+}
+
+/** Of the options that the pod asks for, those with which it is dumped: the kubelet's call has no place for any. */
+export const optionsInUse = (
+  { pod, criuOptions }: Pick<Dumpable, "pod" | "criuOptions">,
+  { engine }: Pick<Settings, "engine">,
+): readonly CriuOption[] => (engine === "runc" || handlerOf(pod) !== undefined ? criuOptions : []);
+
+/** What of them has no effect, as a person is told; undefined when all is as it was asked for. */
+export function optionsIgnored(
+  { pod, criuOptions }: Pick<Dumpable, "pod" | "criuOptions">,
+  { engine }: Pick<Settings, "engine">,
+): KcrError | undefined {
+  if (handlerOf(pod) !== undefined || criuOptions.length === 0) return undefined;
+  const { name } = pod.metadata;
+  if (engine === "kubelet") {
+    return new KcrError(
+      "CriuOptionsIgnored",
+      `pod ${name} asks for ${formatCriuOptions(criuOptions)}, which the kubelet's checkpoint API cannot pass on`,
+    );
+  }
+  const missed = formatCriuOptions(neededAtRestore(criuOptions));
+  if (missed === "") return undefined;
+  return new KcrError(
+    "CriuOptionsIgnored",
+    `pod ${name} is dumped with ${missed}, and a restore through an image is made without`,
+  );
 }

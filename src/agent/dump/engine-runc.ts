@@ -1,13 +1,13 @@
 import type { ErrorCode } from "../../api/errors.ts";
 import type { CaptureSource } from "../../api/request.ts";
-import type { CriuFailureCode } from "../../archive/criu/failures.ts";
-import { failureOf } from "../../archive/criu/failures.ts";
 import { type DumpTools, directDump, recover, unfinished } from "../../engine/dump.ts";
 import { DumpError, type DumpReason } from "../../engine/error.ts";
 import type { Logger } from "../../kube/log.ts";
 import { delay } from "../../kube/signals.ts";
+import { criuConfig, parseCriuOptions } from "../../store/criu-options.ts";
 import type { Archives } from "../archives.ts";
 import type { Target } from "../kubelet.ts";
+import { CHANCE, criuError } from "./criu-error.ts";
 import { type DumpEngine, EngineError } from "./engine.ts";
 
 /** Where kcr's image has the program of kcr-dump.c. */
@@ -37,9 +37,9 @@ export class RuncEngine implements DumpEngine {
     this.#options = options;
   }
 
-  async dump(target: Target, { lineage }: CaptureSource, secondsLeft: number): Promise<string> {
+  async dump(target: Target, source: CaptureSource, secondsLeft: number): Promise<string> {
     const { tools, archives, maxPauseSeconds, now, log } = this.#options;
-    const id = lineage.containerID;
+    const id = source.lineage.containerID;
     const name = archiveOf(target, now());
     this.#active.add(id);
     try {
@@ -48,6 +48,7 @@ export class RuncEngine implements DumpEngine {
         archive: archives.path(name),
         waitMs: Math.max(1, Math.min(FOREIGN_SECONDS, secondsLeft - RESERVE_SECONDS)) * 1000,
         pauseMs: maxPauseSeconds * 1000,
+        criuConfig: criuConfigFor(source),
         now,
         onStep: (step) => log.debug({ ...target, step }, "a direct dump goes on"),
       });
@@ -93,12 +94,16 @@ export class RuncEngine implements DumpEngine {
   }
 }
 
+/** Of class kcr the runtime that is called is the handler, which knows it already (through-handler.ts). */
+function criuConfigFor({ handler, criuOptions = "" }: CaptureSource): string | undefined {
+  const parsed = parseCriuOptions(criuOptions);
+  if (handler !== undefined || parsed.type === "refused" || parsed.options.length === 0) return undefined;
+  return criuConfig(parsed.options);
+}
+
 /** A name like the kubelet's: `checkpoint-<pod>_<namespace>-<container>-<RFC 3339>.tar`. */
 export const archiveOf = ({ namespace, pod, container }: Target, at: Date): string =>
   `checkpoint-${pod}_${namespace}-${container}-${at.toISOString()}.tar`;
-
-/** How often it is worth asking again after what may be chance. */
-const CHANCE = 2;
 
 const REASONS: Readonly<Record<Exclude<DumpReason, "Runtime">, readonly [ErrorCode, retries: number]>> = {
   Gone: ["ContainerNotRunning", 0],
@@ -116,9 +121,6 @@ const REASONS: Readonly<Record<Exclude<DumpReason, "Runtime">, readonly [ErrorCo
   NoHost: ["EngineUnavailable", 0],
 };
 
-/** What CRIU may fail at by chance on a busy node. */
-const BY_CHANCE: ReadonlySet<CriuFailureCode> = new Set(["ProcessBusy"]);
-
 /** What a failed dump means to a person. */
 export function engineError(error: DumpError): EngineError {
   const { reason, message, errors } = error;
@@ -129,8 +131,7 @@ export function engineError(error: DumpError): EngineError {
     const [code, retries] = REASONS[reason];
     return new EngineError(code, message, retries, { cause: error });
   }
-  const failure = failureOf(errors);
+  const failure = criuError(errors);
   if (failure === undefined) return new EngineError("CheckpointFailed", message, CHANCE, { cause: error });
-  const retries = BY_CHANCE.has(failure.code) ? CHANCE : 0;
-  return new EngineError(failure.code, failure.line, retries, { cause: error });
+  return new EngineError(failure.code, failure.message, failure.retries, { cause: error });
 }

@@ -33,9 +33,28 @@ export class EngineError extends KcrError {
 export const retriesOf = (error: unknown): number | undefined =>
   error instanceof EngineError || error instanceof KubeletError ? error.retries : undefined;
 
-/** The kubelet, and through it the node's runtime. */
-export const kubeletEngine = (kubelet: KubeletOptions): DumpEngine => ({
-  dump: (target, _source, secondsLeft) => checkpoint(kubelet, target, secondsLeft),
+/** The kubelet of that node, and through it the node's runtime. */
+export const kubeletEngine = (kubelet: KubeletOptions, node: string): DumpEngine => ({
+  dump: (target, _source, secondsLeft) =>
+    checkpoint(kubelet, target, secondsLeft).catch((error: unknown) => {
+      throw withLog(error, node);
+    }),
   // Nobody knows; what it leaves behind is whole or not.
   settled: async () => true,
 });
+
+/** containerd's words (cmd/containerd-shim-runc-v2/process/init.go); it keeps CRIU's log as long as the container. */
+const LOG_PATH = /criu failed: .*path= (\/\S+\/criu-dump\.log)/;
+
+/** An error of CRIU's of which the runtime says nothing but where CRIU's log is: how to come by that. */
+export function withLog(error: unknown, node: string): unknown {
+  const path = error instanceof KubeletError ? LOG_PATH.exec(error.message)?.[1] : undefined;
+  if (!(error instanceof KubeletError) || path === undefined) return error;
+  const how = `kubectl debug node/${node} -it --image=busybox -- grep Error /host${path}`;
+  return new KubeletError(
+    error.code,
+    `CRIU failed, and only its log on node ${node} says why, as long as the container lives: ${how}`,
+    error.retries,
+    { cause: error },
+  );
+}

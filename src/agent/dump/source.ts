@@ -6,9 +6,10 @@ import type { CaptureSource } from "../../api/request.ts";
 import { isPushed, pullAddress, registryOf, type Settings } from "../../api/settings.ts";
 import { specHash } from "../../api/spec-hash.ts";
 import type { Pod } from "../../kube/resources.ts";
+import { formatCriuOptions } from "../../store/criu-options.ts";
 import type { KnownRun } from "../plan/runs.ts";
 import { workloadName } from "../workload.ts";
-import type { Dumpable } from "./decide.ts";
+import { type Dumpable, optionsInUse } from "./decide.ts";
 
 /**
  * What is captured, as the pod tells before the dump begins. `parent` is the Checkpoint whose image the run was
@@ -16,10 +17,11 @@ import type { Dumpable } from "./decide.ts";
  * class kcr runs its own image always, and where its state came from its handler knows.
  */
 export function sourceOf(
-  { pod, container, status, run }: Dumpable,
+  dumpable: Dumpable,
   parent: Checkpoint | undefined,
   settings: Settings,
 ): CaptureSource {
+  const { pod, container, status, run } = dumpable;
   const handler = handlerOf(pod);
   const record = handler === undefined ? readRecords(pod)[container.name] : recordOf(run);
   const isOfImage = handler === undefined && record?.parent !== undefined;
@@ -39,6 +41,7 @@ export function sourceOf(
     specHash: specHash(container, baseImage),
     restoredFrom: container.image === parent?.status?.runtimeImage ? container.image : undefined,
     handler,
+    criuOptions: formatCriuOptions(optionsInUse(dumpable, settings)) || undefined,
   };
 }
 
