@@ -21,13 +21,17 @@ describe.skipIf(cluster === undefined)("an operator", () => {
     await world.leave();
   });
 
-  const remove = (pod: Pod) => world.client.delete(pods, pod.metadata, { gracePeriodSeconds: 0 });
+  const remove = (pod: Pod, options = {}) => world.client.delete(pods, pod.metadata, options);
+  const killed = async (pod: Pod) => {
+    await kcr.signal(pod, "SIGKILL");
+    await remove(pod, { gracePeriodSeconds: 0 });
+  };
 
   it.each<[how: string, end: (pod: Pod) => Promise<unknown>, limitMs: number]>([
-    // It gives its lease back: nobody has to wait for the end of it.
+    // Within its grace period it gives its lease back: nobody has to wait for the end of it.
     ["deleted", remove, 10_000],
     // Its lease of 15 s runs out then, and the other one looks every two seconds.
-    ["killed", (pod) => kcr.signal(pod, "SIGKILL").then(() => remove(pod)), 25_000],
+    ["killed", killed, 25_000],
   ])("that is %s while it leads: the other one acts in time", async (how, end, limitMs) => {
     const pod = await world.deploy({ name: how, containers: [counter(world)] });
     const leader = await kcr.leader();
