@@ -66,7 +66,9 @@ describe.skipIf(cluster === undefined)("what CRIU saves only when it is told to"
     const log = new RegExp(`kubectl debug node/${node} .* grep Error /host(\\S+)\\. `).exec(
       status?.message ?? "",
     );
-    expect(await world.cluster.nodeExec(node, ["grep", "Error", log?.[1] ?? ""])).toContain("Can't dump ghost file");
+    expect(await world.cluster.nodeExec(node, ["grep", "Error", log?.[1] ?? ""])).toContain(
+      "Can't dump ghost file",
+    );
   });
 
   it("may be a connection to a socket of another container's: it is made again", async () => {
