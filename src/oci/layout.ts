@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { copyFile, link, mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -19,14 +20,20 @@ export function blobPath(directory: string, digest: Digest): string {
 /** Makes an empty layout, or leaves one that is there as it is. */
 export async function createLayout(directory: string): Promise<void> {
   await mkdir(join(directory, "blobs", "sha256"), { recursive: true });
-  await writeFile(join(directory, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
+  const marker = JSON.stringify({ imageLayoutVersion: "1.0.0" });
+  await putWhole(join(directory, "oci-layout"), (part) => writeFile(part, marker));
 }
 
 /** Puts a small blob in. */
 export async function putDocument(directory: string, document: Document): Promise<void> {
-  const path = blobPath(directory, document.digest);
-  await writeFile(`${path}.part`, document.bytes);
-  await rename(`${path}.part`, path);
+  await putWhole(blobPath(directory, document.digest), (part) => writeFile(part, document.bytes));
+}
+
+/** Has a file made under a name of its own and gives it its name: others that make the same one do no harm. */
+async function putWhole(path: string, make: (part: string) => Promise<void>): Promise<void> {
+  const part = `${path}.${randomUUID()}.part`;
+  await make(part);
+  await rename(part, path);
 }
 
 /** Puts a file in as a blob, as a hard link where that can be; `digest` must be the file's. */
@@ -38,8 +45,7 @@ export async function putFile(directory: string, path: string, digest: Digest): 
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EEXIST") return;
     if (code !== "EXDEV" && code !== "EPERM" && code !== "EMLINK") throw error;
-    await copyFile(path, `${target}.part`);
-    await rename(`${target}.part`, target);
+    await putWhole(target, (part) => copyFile(path, part));
   }
 }
 
@@ -51,7 +57,7 @@ export async function writeIndex(directory: string, descriptor: Descriptor, tag?
     mediaType: MEDIA_TYPE.index,
     manifests: [{ ...descriptor, annotations }],
   };
-  await writeFile(join(directory, "index.json"), JSON.stringify(index));
+  await putWhole(join(directory, "index.json"), (part) => writeFile(part, JSON.stringify(index)));
 }
 
 const indexFile = z.object({
