@@ -775,15 +775,15 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a plan names Checkpoints that the node has no copy of",
     file: "src/agent/plan/decide.ts",
-    find: "candidate !== undefined && copies.has(candidate.copy),",
-    replace: "candidate !== undefined,",
+    find: '.filter((c) => input.copies.has(candidateOf(c)?.copy ?? ""))',
+    replace: "",
     test: unit(PLAN, "leaves out one without a copy on the node"),
   },
   {
     fault: "a plan names Checkpoints that are not good",
     file: "src/agent/plan/decide.ts",
-    find: "const good = lineage.filter(isGood);",
-    replace: "const good = [...lineage];",
+    find: "Checkpoint[] => lineage.filter(isGood);",
+    replace: "Checkpoint[] => [...lineage];",
     test: unit(PLAN, "leaves out one that is not good"),
   },
   {
@@ -792,6 +792,27 @@ export const mutants: readonly Mutant[] = [
     find: "!isPoisoned(c) && ",
     replace: "",
     test: unit(PLAN, "leaves out a poisoned one"),
+  },
+  {
+    fault: "a plan names Checkpoints that do not fit the node",
+    file: "src/agent/plan/decide.ts",
+    find: ".filter((c) => fits(c, input.facts))",
+    replace: "",
+    test: unit(PLAN, "leaves out one that does not fit the node"),
+  },
+  {
+    fault: "a container is stopped for a Checkpoint that does not fit its node",
+    file: "src/operator/demand/decide.ts",
+    find: "if (differing.length > 0) {",
+    replace: "if (differing.length > 99) {",
+    test: unit(DEMAND, "a node that it does not fit"),
+  },
+  {
+    fault: "a processor fits that lacks what the program may be using",
+    file: "src/api/fit.ts",
+    find: "const lacking = checkpoint.filter((feature) => !has.has(feature));",
+    replace: "const lacking = checkpoint.filter((feature) => !has.has(feature) && has.size === 0);",
+    test: unit("src/api/fit.test.ts", "does not fit one with other features less"),
   },
   {
     fault: "a restore is armed before what is lost by it was saved",

@@ -126,7 +126,8 @@ export class AgentStage implements Disposable {
     const parts = { request: { ...request, status: { containerName } }, source, captured, startTime };
     const wanted = checkpointFor({ ...parts, node: NODE, schedule: undefined }, true);
     const created = await client.create(checkpoints, wanted);
-    return await writeStatus(client, checkpoints, created, createdStatus(source, captured, startTime));
+    const status = createdStatus(source, captured, captured.facts, startTime);
+    return await writeStatus(client, checkpoints, created, status);
   }
 
   async #until(

@@ -12,6 +12,8 @@ import { dumpController } from "./dump/controller.ts";
 import { kubeletEngine } from "./dump/engine.ts";
 import { DUMP_PROGRAM, RuncEngine } from "./dump/engine-runc.ts";
 import { throughHandler } from "./dump/through-handler.ts";
+import { factsController } from "./facts/controller.ts";
+import { NodeFacts } from "./facts/node-facts.ts";
 import { imageController } from "./image/controller.ts";
 import type { KubeletOptions } from "./kubelet.ts";
 import { Locks } from "./locks.ts";
@@ -29,7 +31,7 @@ import { Transfer, type TransferOptions } from "./transfer/transfer.ts";
 
 export type AgentOptions = Omit<
   Context,
-  "archives" | "engine" | "layout" | "store" | "pins" | "locks" | "transfer" | "recorder" | "caches"
+  "archives" | "engine" | "facts" | "layout" | "store" | "pins" | "locks" | "transfer" | "recorder" | "caches"
 > & {
   /** The node's own. */
   kubelet: KubeletOptions;
@@ -122,6 +124,7 @@ export function createAgent(options: AgentOptions): Agent {
       const context: Context = {
         ...given,
         engine,
+        facts: new NodeFacts(),
         archives,
         layout,
         store,
@@ -145,6 +148,7 @@ export function createAgent(options: AgentOptions): Agent {
         ),
         notesController(context),
         specChangeController(context),
+        factsController(context),
         ...(self !== undefined && settings.selftest.enabled ? [selftestController(context, self)] : []),
       ];
       const keeper = { run: (signal: AbortSignal) => keepStore(context, signal) };

@@ -12,6 +12,7 @@ import type { Node, Pod } from "../kube/resources.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Archives } from "./archives.ts";
 import type { DumpEngine } from "./dump/engine.ts";
+import type { NodeFacts } from "./facts/node-facts.ts";
 import type { Locks } from "./locks.ts";
 import type { AgentMetricName } from "./metrics.ts";
 import type { Pins } from "./store/pins.ts";
@@ -26,6 +27,8 @@ export interface Context {
   settings: Settings;
   /** What dumps the node's containers. */
   engine: DumpEngine;
+  /** What is known of the node, by which checkpoints fit it or do not. */
+  facts: NodeFacts;
   archives: Archives;
   /** kcr's directory on the node. */
   layout: Layout;

@@ -1,6 +1,7 @@
 import { release } from "node:os";
 import type { Checkpoint } from "../api/checkpoint.ts";
 import { KcrError } from "../api/errors.ts";
+import type { Facts } from "../api/facts.ts";
 import { checkpointAnnotations, userOf } from "../archive/annotations.ts";
 import { type CheckpointArchive, openCheckpoint } from "../archive/checkpoint.ts";
 import { ArchiveError } from "../archive/errors.ts";
@@ -17,6 +18,8 @@ export interface Captured {
   engine: Engine;
   /** GOARCH of the dumped processes. */
   architecture: string | undefined;
+  /** What it says of where it was made. */
+  facts: Facts;
   /** How long CRIU kept the container frozen. */
   frozenMicroseconds: number | undefined;
   /** How it was dumped, and how long the container did not run, where that is known. */
@@ -55,6 +58,7 @@ export async function inspect(archives: Archives, name: string): Promise<Capture
     identity: archive.identity,
     engine: archive.engine,
     architecture: archive.architecture,
+    facts: factsOf(archive),
     frozenMicroseconds: archive.stats?.frozenUs,
     dumpedBy: archive.direct === undefined ? "kubelet" : "runc",
     pausedMicroseconds: archive.direct?.pausedMicroseconds,
@@ -66,7 +70,19 @@ export async function inspect(archives: Archives, name: string): Promise<Capture
         : (archive.log.errors.at(-1) ?? "the log ends before the dump was finished"),
     restoredFrom: archive.restoredFrom,
     user: userOf(archive),
-    annotations: checkpointAnnotations(archive, { kernel: release() }),
+    annotations: checkpointAnnotations(archive, { kernel: release(), criuVersion: archive.log?.version }),
+  };
+}
+
+/** The engine says what ran the container: containerd by the name of a shim, `io.containerd.runc.v2`. */
+function factsOf({ architecture, engine, config, log }: CheckpointArchive): Facts {
+  const runtime = /^io\.containerd\.([a-z0-9-]+)\.v[0-9]+$/.exec(config.runtime)?.[1] ?? config.runtime;
+  return {
+    architecture,
+    engine,
+    criu: log?.version,
+    xsave: log?.xsave,
+    runtime: /^[a-z0-9-]{1,64}$/.test(runtime) ? runtime : undefined,
   };
 }
 

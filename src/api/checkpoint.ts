@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { KubeObject } from "../kube/resources.ts";
 import { conditions, labelName, labelSelector, objectName, objectReference, rules, time } from "./common.ts";
+import { facts } from "./facts.ts";
 
 export const checkpointSpec = z
   .object({
@@ -84,13 +85,7 @@ export const checkpointStatus = z.object({
   engine: z.enum(["kubelet", "runc"]).optional(),
   handler: handler.optional(),
   criuOptions: criuOptions.optional(),
-  versions: z
-    .object({
-      runtime: z.string().max(256).optional(),
-      kernel: z.string().max(256).optional(),
-      architecture: z.string().max(64).optional(),
-    })
-    .optional(),
+  environment: facts.optional().describe("Where it was taken: what a restore elsewhere is judged by."),
   baseImage: z.string().max(1024).optional().describe("The image the container was first started from."),
   baseImageDigest: z.string().max(1024).optional(),
   specHash: z.string().max(128).optional().describe("Hash of everything the process was given."),

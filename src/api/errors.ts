@@ -227,6 +227,12 @@ export const ERRORS = {
     means: "The checkpoint knows a mount that the container no longer has.",
     remedy: "Give the container a volume at the path that the message names, or take a new checkpoint.",
   },
+  NodeDiffers: {
+    means:
+      "The Checkpoint cannot be restored on that node: a machine or programs are under it that are not what it was taken on.",
+    remedy:
+      "Restore it on a node whose label kcr.io/fits is that of the node that it was taken on; the message names what differs.",
+  },
   VolumeStateDiverges: {
     means:
       "A file was open for writing on a volume whose files are not part of the checkpoint: memory and file would be of two different moments.",

@@ -27,3 +27,7 @@ export const RUNTIME_LABEL = "kcr.io/runtime";
 export const RUNTIME_READY = "ready";
 /** On a node, set by its agent: how that self-test went, as JSON. */
 export const SELFTEST_ANNOTATION = "kcr.io/runtime-selftest";
+/** On a node, set by its agent: what decides which checkpoints fit it, as JSON (see facts.ts). */
+export const FACTS_ANNOTATION = "kcr.io/node-facts";
+/** On a node, set by its agent: the same on nodes that the same checkpoints fit. */
+export const FITS_LABEL = "kcr.io/fits";

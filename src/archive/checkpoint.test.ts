@@ -75,6 +75,24 @@ describe("opening a checkpoint", () => {
     expect(archive.log).toMatchObject({ errors: [], finished: true });
   });
 
+  test("knows from the log CRIU's version, and how the processor saves its state", async () => {
+    const lines = [
+      "(00.000000) Parsing config file /etc/criu/runc.conf",
+      "(00.000179) Version: 4.2.1 (gitid 0)",
+      "(00.000964) cpu: fpu: xfeatures_mask 0xe5 xsave_size 2432 xsave_size_max 2440 xsaves_size 2472",
+      "(00.3) Version: 9.9 (gitid 0)",
+      "(00.4) Dumping finished successfully",
+    ];
+    await using archive = await opened({ log: lines.join("\n") });
+    expect(archive.log).toMatchObject({
+      version: "4.2.1",
+      xsave: { features: "0xe5", size: 2432, maxSize: 2440 },
+      finished: true,
+    });
+    await using silent = await opened({ log: "(00.4) Dumping finished successfully\n" });
+    expect(silent.log).toMatchObject({ version: undefined, xsave: undefined });
+  });
+
   test("shows CRIU's errors, and the end of a log however long", async () => {
     const error =
       "(00.512345) 1: Error (criu/sk-inet.c:191): inet: Connected TCP socket, consider using --tcp-established";

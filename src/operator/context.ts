@@ -1,5 +1,10 @@
 import type { Checkpoint } from "../api/checkpoint.ts";
-import { DEFAULT_CONTAINER_ANNOTATION, RECORD_ANNOTATION, SELFTEST_ANNOTATION } from "../api/labels.ts";
+import {
+  DEFAULT_CONTAINER_ANNOTATION,
+  FACTS_ANNOTATION,
+  RECORD_ANNOTATION,
+  SELFTEST_ANNOTATION,
+} from "../api/labels.ts";
 import { handlerOf } from "../api/pod.ts";
 import type { CheckpointRequest } from "../api/request.ts";
 import type { CheckpointRestore } from "../api/restore.ts";
@@ -115,7 +120,9 @@ export function trimPod(pod: Pod): Pod {
 
 /** A node as far as the operator needs it. */
 export function trimNode(node: Node): Node {
-  const selftest = node.metadata.annotations?.[SELFTEST_ANNOTATION];
+  const annotations = Object.entries(node.metadata.annotations ?? {}).filter(
+    ([key]) => key === SELFTEST_ANNOTATION || key === FACTS_ANNOTATION,
+  );
   return {
     apiVersion: "v1",
     kind: "Node",
@@ -124,7 +131,7 @@ export function trimNode(node: Node): Node {
       uid: node.metadata.uid,
       resourceVersion: node.metadata.resourceVersion,
       labels: node.metadata.labels,
-      annotations: selftest === undefined ? undefined : { [SELFTEST_ANNOTATION]: selftest },
+      annotations: Object.fromEntries(annotations),
     },
     spec: { taints: node.spec?.taints, unschedulable: node.spec?.unschedulable },
     status: {

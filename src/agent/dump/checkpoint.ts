@@ -1,10 +1,10 @@
-import { release } from "node:os";
 import {
   ARCHIVE_FINALIZER,
   type Checkpoint,
   type CheckpointStatus,
   IMAGE_FINALIZER,
 } from "../../api/checkpoint.ts";
+import type { Facts } from "../../api/facts.ts";
 import { API_VERSION } from "../../api/group.ts";
 import { checkpoints } from "../../api/kinds.ts";
 import {
@@ -78,10 +78,14 @@ export function checkpointFor(parts: CheckpointParts, distinct = false): Checkpo
   };
 }
 
-/** Its first status. An archive that cannot be read says nothing, and fails when its image is to be made. */
+/**
+ * Its first status; `environment` is what is known of where it was taken. An archive that cannot be read says
+ * nothing, and fails when its image is to be made.
+ */
 export function createdStatus(
   source: CaptureSource,
   captured: Captured | undefined,
+  environment: Facts,
   now: Date,
 ): CheckpointStatus {
   return {
@@ -99,7 +103,7 @@ export function createdStatus(
     engine: captured?.dumpedBy,
     handler: source.handler,
     criuOptions: source.criuOptions,
-    versions: { runtime: captured?.engine, kernel: release(), architecture: captured?.architecture },
+    environment,
   };
 }
 

@@ -2,6 +2,7 @@ import type { Checkpoint } from "../../api/checkpoint.ts";
 import type { Condition } from "../../api/common.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { asKcrError, KcrError } from "../../api/errors.ts";
+import { known } from "../../api/facts.ts";
 import { API_VERSION } from "../../api/group.ts";
 import { checkpoints, requests, schedules } from "../../api/kinds.ts";
 import { handlerOf } from "../../api/pod.ts";
@@ -66,7 +67,7 @@ export function dumpController(context: Context): Controller {
 export function dumpReconciler(
   context: Context,
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
-  const { node, client, engine, settings, archives, layout, caches, log, now } = context;
+  const { node, client, engine, facts, settings, archives, layout, caches, log, now } = context;
   const slots = new Slots(settings.limits.perNode);
 
   return async (name, signal) => {
@@ -141,6 +142,7 @@ export function dumpReconciler(
     const result = await outcome;
     if (signal.aborted && "error" in result) throw result.error;
     if ("captured" in result) {
+      facts.learn(result.captured.facts);
       await record(settled, source, startTime, result.captured);
     } else if (inTime !== undefined) {
       await fail(context, request, asKcrError(result.error));
@@ -213,9 +215,7 @@ export function dumpReconciler(
       return;
     }
     if (checkpoint.spec.checkpointData !== captured.name) await archives.remove(captured.name);
-    const written = checkpoint.status?.phase
-      ? checkpoint
-      : await writeStatus(client, checkpoints, checkpoint, createdStatus(source, captured, now()));
+    const written = checkpoint.status?.phase ? checkpoint : await describe(checkpoint, source, captured);
     await settle(request, written, source);
   }
 
@@ -237,7 +237,18 @@ export function dumpReconciler(
   async function withStatus(checkpoint: Checkpoint, source: CaptureSource): Promise<Checkpoint> {
     if (checkpoint.status?.phase) return checkpoint;
     const captured = await inspect(archives, checkpoint.spec.checkpointData).catch(unfit);
-    return await writeStatus(client, checkpoints, checkpoint, createdStatus(source, captured, now()));
+    return await describe(checkpoint, source, captured);
+  }
+
+  async function describe(
+    checkpoint: Checkpoint,
+    source: CaptureSource,
+    captured: Captured | undefined,
+  ): Promise<Checkpoint> {
+    // What the archive does not say of itself, the node does.
+    const environment = { ...(await facts.of(caches.nodes.get(undefined, node))), ...known(captured?.facts) };
+    const status = createdStatus(source, captured, environment, now());
+    return await writeStatus(client, checkpoints, checkpoint, status);
   }
 
   /** The request ends with its Checkpoint: Completed, or, given up before, only with the reference. */

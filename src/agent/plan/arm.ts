@@ -1,6 +1,7 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { findCondition, setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
+import { describeMisfits } from "../../api/fit.ts";
 import { checkpoints, isGood, restores } from "../../api/kinds.ts";
 import { ARMED, type CheckpointRestore } from "../../api/restore.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
@@ -8,7 +9,7 @@ import type { ObjectName } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import type { Context } from "../context.ts";
 import { hasCopy } from "./copies.ts";
-import { candidateOf } from "./decide.ts";
+import { candidateOf, differences } from "./decide.ts";
 
 /**
  * Makes sure that the node has a copy of the Checkpoint; resolves when it has.
@@ -37,7 +38,7 @@ export function armController(
   ensureCopy: EnsureCopy,
   planAgain: (podUID: string) => void,
 ): Controller {
-  const { node, client, caches, layout, log, metrics, now } = context;
+  const { node, client, caches, facts, layout, log, metrics, now } = context;
 
   const reconcile = async (name: ObjectName, signal: AbortSignal): Promise<Outcome> => {
     const restore = caches.restores.get(name.namespace, name.name);
@@ -72,6 +73,11 @@ export function armController(
     }
     if (!isGood(checkpoint))
       throw new KcrError("CheckpointNotGood", `Checkpoint ${checkpointName} is not good`);
+    const misfits = differences(checkpoint, await facts.of(caches.nodes.get(undefined, node)));
+    if (misfits.length > 0) {
+      const why = describeMisfits(misfits);
+      throw new KcrError("NodeDiffers", `Checkpoint ${checkpointName} does not fit node ${node}: ${why}`);
+    }
     const candidate = candidateOf(checkpoint);
     if (candidate !== undefined && (await hasCopy(layout, candidate.copy))) return;
     await ensureCopy(checkpoint, signal);

@@ -2,6 +2,9 @@ import { readlink, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
+import { KcrError } from "../../api/errors.ts";
+import type { Facts } from "../../api/facts.ts";
+import { describeMisfits, type Misfit } from "../../api/fit.ts";
 import { checkpoints, restores } from "../../api/kinds.ts";
 import { RESTORE_FROM_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf, type Run } from "../../api/lineage.ts";
@@ -9,16 +12,18 @@ import { containersOf, handlerOf, type PodContainer } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
 import { ARMED, type CheckpointRestore } from "../../api/restore.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { type ObjectReference, objectRef } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import { missing, namesIn, writeWhole } from "../../store/files.ts";
 import { isContainerID, isContainerName } from "../../store/layout.ts";
 import type { Plan } from "../../store/plan.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
+import { tellOnce, workloadOf } from "../notes/event.ts";
 import { isSelftest } from "../selftest/pod.ts";
 import { isToArm } from "./arm.ts";
 import { copyOf, hasCopy } from "./copies.ts";
-import { decidePlan } from "./decide.ts";
+import { decidePlan, leftOut, type PlanInput } from "./decide.ts";
 import { type KnownRun, readRun } from "./runs.ts";
 import { copyChanges, planChanges, runChanges } from "./sources.ts";
 
@@ -33,12 +38,14 @@ const NOTES_MS = 10_000;
  *
  * Flow: what the API server says of pod, schedules and Checkpoints, what the handler has written down of the
  * container's runs, and which copies the node has -> decide (decide.ts) -> the plan's file, written only when it
- * changes -> condition Armed of the CheckpointRestore that stands in it.
+ * changes -> condition Armed of the CheckpointRestore that stands in it; an Event for what does not fit the node.
  * Guarantees: a plan is there whole or not at all; a plan and what the handler remembers of a pod go only when
  * the API server itself says that the pod is gone; before the first whole picture nothing is touched.
  */
 export function planController(context: Context): Controller {
-  const { node, client, caches, layout, settings, log, metrics, now } = context;
+  const { node, client, caches, facts, layout, settings, log, metrics, now } = context;
+  /** What was said to be left out: pod, container and Checkpoint. */
+  const told = new Set<string>();
 
   const reconcile = async ({ name: podUID }: ObjectName, signal: AbortSignal): Promise<Outcome> => {
     const [pod] = caches.pods.byIndex(BY_UID, podUID);
@@ -54,13 +61,14 @@ export function planController(context: Context): Controller {
       .sort(oldestFirst);
     // None of its containers needs to wait for a plan any more.
     const claimed = asked.length > 0 && pod.metadata.annotations?.[RESTORE_FROM_ANNOTATION] !== undefined;
+    const here = await facts.of(caches.nodes.get(undefined, node));
     const protection = protectionOf(
       pod,
       caches.schedules.byIndex(BY_NAMESPACE, pod.metadata.namespace ?? ""),
     );
     for (const container of everyContainer(pod)) {
       const own = asked.find(({ status }) => status?.containerName === container.name);
-      const plan = await planFor(pod, container, protection.get(container.name), own, claimed, signal);
+      const plan = await planFor(pod, container, protection.get(container.name), own, claimed, here, signal);
       const path = layout.plan({ podUID, container: container.name });
       if (plan === undefined) await rm(path, { force: true });
       else if (await writeWhole(path, `${JSON.stringify(plan, undefined, 1)}\n`)) {
@@ -80,6 +88,7 @@ export function planController(context: Context): Controller {
     protection: Protection | undefined,
     restore: CheckpointRestore | undefined,
     claimed: boolean,
+    here: Facts,
     signal: AbortSignal,
   ): Promise<Plan | undefined> => {
     const key = { podUID: pod.metadata.uid ?? "", container: container.name };
@@ -91,18 +100,57 @@ export function planController(context: Context): Controller {
       const copy = copyOf(c);
       if (copy !== undefined && (await hasCopy(layout, copy))) copies.add(copy);
     }
-    return decidePlan({
+    const input: PlanInput = {
       pod,
       container,
       run,
       protection,
       lineage,
       copies,
+      facts: here,
       armed: restore && checkpoint && { id: restore.metadata.uid ?? "", checkpoint },
       claimed,
       stableSeconds: settings.restore.stableSeconds,
       perContainer: settings.local.perContainer,
-    });
+    };
+    if (protection !== undefined) {
+      for (const { checkpoint, misfits } of leftOut(input)) {
+        await tellLeftOut(pod, container.name, protection, checkpoint, misfits);
+      }
+    }
+    return decidePlan(input);
+  };
+
+  /** An Event on the pod and on its workload; one, however often it is left out. */
+  const tellLeftOut = async (
+    pod: Pod,
+    container: string,
+    { schedule }: Protection,
+    checkpoint: Checkpoint,
+    misfits: readonly Misfit[],
+  ): Promise<void> => {
+    const key = `${pod.metadata.uid}/${container}/${checkpoint.metadata.uid}`;
+    if (told.has(key)) return;
+    const error = new KcrError(
+      "NodeDiffers",
+      `Checkpoint ${checkpoint.metadata.name} is left out on node ${node}: ${describeMisfits(misfits)}`,
+    );
+    const text = `container ${container}: ${error.advice}`;
+    const workload = workloadOf(schedule);
+    const regarding: [ObjectReference, string][] = [[objectRef(pod), text]];
+    if (workload !== undefined) regarding.push([workload, `pod ${pod.metadata.name}: ${text}`]);
+    for (const [object, note] of regarding) {
+      await tellOnce(client, node, {
+        id: `${key}/${error.code}`,
+        regarding: object,
+        type: "Warning",
+        reason: error.code,
+        action: "Restore",
+        note,
+        time: now(),
+      });
+    }
+    told.add(key);
   };
 
   /** What it was restored from may be of another pod, and of another node. */
@@ -155,6 +203,7 @@ export function planController(context: Context): Controller {
     const { items } = await client.listAll(pods, { fieldSelector: `spec.nodeName=${node}`, signal });
     if (items.some(({ metadata }) => metadata.uid === podUID)) return again(NOTES_MS);
     await removePlans(podUID);
+    for (const key of told) if (key.startsWith(`${podUID}/`)) told.delete(key);
     for (const container of left[1].filter(isContainerName)) {
       if ((await namesIn(layout.notes({ podUID, container }))).some(isNote)) return again(NOTES_MS);
     }

@@ -1,11 +1,19 @@
 import { describe, expect, it } from "vitest";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { POISONED, RESTORABLE } from "../../api/checkpoint.ts";
+import type { Facts } from "../../api/facts.ts";
 import type { Protection } from "../../api/protection.ts";
 import { restorePolicy } from "../../api/schedule.ts";
 import type { Pod } from "../../kube/resources.ts";
 import { parsePlan } from "../../store/plan.ts";
-import { decidePlan, type PlanInput } from "./decide.ts";
+import { decidePlan, leftOut, type PlanInput } from "./decide.ts";
+
+/** Of the node; whatever else is not known keeps nothing away. */
+const NODE: Facts = { architecture: "amd64", cpuFeatures: ["avx", "sse2"], criu: "4.1" };
+const takenWith = (name: string, environment: Facts): Checkpoint => {
+  const taken = checkpoint(name);
+  return { ...taken, status: { ...taken.status, environment } };
+};
 
 const digestOf = (name: string): string => Buffer.from(name).toString("hex").padEnd(64, "0");
 const checkpoint = (
@@ -52,6 +60,7 @@ const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
   protection: protection(),
   lineage,
   copies: new Set(lineage.map(({ metadata }) => digestOf(metadata.name))),
+  facts: NODE,
   claimed: false,
   stableSeconds: 30,
   perContainer: 5,
@@ -94,8 +103,26 @@ describe("the plan of a container", () => {
     ],
     ["one that the handler has passed over", { run: { id: "c1", passedOver: ["uid-b"] } }, ["a"]],
     ["one without a copy on the node", { copies: new Set([digestOf("a")]) }, ["a"]],
+    [
+      "one that does not fit the node",
+      { lineage: [takenWith("b", { ...NODE, cpuFeatures: ["avx", "avx512f"] }), takenWith("a", NODE)] },
+      ["a"],
+    ],
   ])("leaves out %s", (_, changes, expected) => {
     expect(candidates(changes)).toEqual(expected);
+  });
+
+  it("tells what it leaves out for the node's sake, and only that", () => {
+    const newer = takenWith("b", { ...NODE, criu: "4.2.1" });
+    expect(leftOut(input({ lineage: [newer, takenWith("a", NODE)] }))).toMatchObject([
+      { checkpoint: newer, misfits: [{ fact: "CRIU", checkpoint: "4.2.1", node: "4.1" }] },
+    ]);
+    expect(leftOut(input({ lineage: [newer], copies: new Set() }))).toEqual([]);
+    expect(leftOut(input({ lineage: [newer], run: { id: "c1", passedOver: ["uid-b"] } }))).toEqual([]);
+  });
+
+  it("keeps one of which it is not known whether it fits", () => {
+    expect(candidates({ lineage: [takenWith("b", {})], facts: {} })).toEqual(["b"]);
   });
 
   it("names no more candidates than copies are to be kept", () => {
@@ -156,6 +183,12 @@ describe("what a person asked for", () => {
     const plan = decidePlan(input({ armed, run: undefined, lineage: [] }));
     expect(plan).toMatchObject({ run: "", onFailure: false, armed: { id: "wish" } });
     expect(parsePlan(JSON.stringify(plan))).toEqual(plan);
+  });
+
+  it("is not armed where it does not fit the node", () => {
+    const armed = { id: "wish", checkpoint: takenWith("a", { ...NODE, architecture: "arm64" }) };
+    expect(decidePlan(input({ armed, protection: undefined }))).toBeUndefined();
+    expect(decidePlan(input({ armed }))?.armed).toBeUndefined();
   });
 
   it("waits for its copy", () => {

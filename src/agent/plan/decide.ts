@@ -1,5 +1,7 @@
 import type { z } from "zod";
 import type { Checkpoint } from "../../api/checkpoint.ts";
+import type { Facts } from "../../api/facts.ts";
+import { differencesIn, type Misfit, whyNotHere } from "../../api/fit.ts";
 import { isGood, isPoisoned } from "../../api/kinds.ts";
 import { containersOf, type PodContainer } from "../../api/pod.ts";
 import type { Protection } from "../../api/protection.ts";
@@ -21,6 +23,8 @@ export interface PlanInput {
   lineage: readonly Checkpoint[];
   /** The copies that the node has, of those that matter here. */
   copies: ReadonlySet<string>;
+  /** What is known of the node. */
+  facts: Facts;
   /** What a person asked for, if somebody did and it is not done. */
   armed?: { id: string; checkpoint: Checkpoint };
   /** Something of the pod was asked for: its containers that never ran need not wait for a plan. */
@@ -38,21 +42,25 @@ const DEFAULTS: z.output<typeof restorePolicy> = restorePolicy.parse({});
 /**
  * The plan of one container of a pod of class kcr; undefined when there is to be none.
  *
- * Guarantees: only good Checkpoints that nobody has found poisoned, with a copy on this node, of the lineage of
- * the newest run; what is armed is what a CheckpointRestore for this very container names.
+ * Guarantees: only good Checkpoints that nobody has found poisoned, with a copy on this node and fit for it, of the
+ * lineage of the newest run; what is armed is what a CheckpointRestore for this very container names.
  */
 export function decidePlan(input: PlanInput): Plan | undefined {
-  const { pod, container, run, protection, lineage, copies, armed, claimed } = input;
+  const { pod, container, run, protection, copies, armed, claimed } = input;
   if (pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed") return undefined;
   // A schedule that wants images swapped is the operator's.
   const onFailure = run !== undefined && protection !== undefined && protection.strategy !== "Image";
   const asked = armed && candidateOf(armed.checkpoint);
-  const isArmed = armed !== undefined && asked !== undefined && copies.has(asked.copy);
+  const isArmed =
+    armed !== undefined &&
+    asked !== undefined &&
+    copies.has(asked.copy) &&
+    fits(armed.checkpoint, input.facts);
   // What was asked for may still be on its way here: a plan without it would end the wait for it.
   const isLetGo = claimed && run === undefined && armed === undefined;
   if (!onFailure && !isArmed && !isLetGo) return undefined;
 
-  const good = lineage.filter(isGood);
+  const good = goodOf(input);
   const { fallback, onSpecChange, volumes, maxAttempts } = protection ?? DEFAULTS;
   return {
     version: PLAN_VERSION,
@@ -73,17 +81,34 @@ export function decidePlan(input: PlanInput): Plan | undefined {
     // Behind what was asked for stands what is lost otherwise, of an unprotected container too.
     candidates:
       run !== undefined && (onFailure || isArmed)
-        ? good
-            .filter((c) => !isPoisoned(c) && !run.passedOver.includes(c.metadata.uid ?? ""))
-            .map(candidateOf)
-            .filter(
-              (candidate): candidate is Candidate => candidate !== undefined && copies.has(candidate.copy),
-            )
+        ? restorable(input)
+            .filter((c) => fits(c, input.facts))
+            .flatMap((c) => candidateOf(c) ?? [])
             .slice(0, Math.min(input.perContainer, MAX_CANDIDATES))
         : [],
     ...(isArmed ? { armed: { id: armed.id, candidate: asked } } : {}),
   };
 }
+
+const goodOf = ({ lineage }: PlanInput): Checkpoint[] => lineage.filter(isGood);
+
+/** Of the run's lineage what could be restored here, were the node the right one. */
+const restorable = (input: PlanInput): Checkpoint[] =>
+  goodOf(input)
+    .filter((c) => !isPoisoned(c) && !input.run?.passedOver.includes(c.metadata.uid ?? ""))
+    .filter((c) => input.copies.has(candidateOf(c)?.copy ?? ""));
+
+/** What keeps the Checkpoint away from a node of which that is known. */
+export const differences = ({ status }: Checkpoint, here: Facts): Misfit[] =>
+  differencesIn(whyNotHere(status?.environment, here));
+const fits = (checkpoint: Checkpoint, here: Facts): boolean => differences(checkpoint, here).length === 0;
+
+/** What would stand in the plan as a candidate, did it fit the node; and why it does not. */
+export const leftOut = (input: PlanInput): { checkpoint: Checkpoint; misfits: Misfit[] }[] =>
+  restorable(input)
+    .map((checkpoint) => ({ checkpoint, misfits: differences(checkpoint, input.facts) }))
+    .filter(({ misfits }) => misfits.length > 0)
+    .slice(0, Math.min(input.perContainer, MAX_CANDIDATES));
 
 /** A Checkpoint as a plan names it; undefined for one of which that is not known yet. */
 export function candidateOf(checkpoint: Checkpoint): Candidate | undefined {

@@ -169,6 +169,7 @@ export function selftestController(context: Context, self: Self): Controller {
     const takenTime = now();
     const deadline = new Date(Date.parse(pod.metadata.creationTimestamp ?? "") + timeoutMs);
     const captured = await capture(context, target, source, deadline, signal);
+    context.facts.learn(captured.facts);
     const copy = await unpack(captured, signal);
     const candidate = {
       checkpoint: name,

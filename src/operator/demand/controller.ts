@@ -1,6 +1,7 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
+import { readFacts } from "../../api/facts.ts";
 import { restoreImage } from "../../api/images.ts";
 import { isTerminal, requests, restores } from "../../api/kinds.ts";
 import { protectionOf } from "../../api/protection.ts";
@@ -42,6 +43,7 @@ export function demandController(context: Context): Controller {
     const isPending = phase === undefined || phase === "Pending";
     const named = (name: string): Checkpoint | undefined => caches.checkpoints.get(namespace, name);
     const schedules = caches.schedules.byIndex(BY_NAMESPACE, namespace);
+    const node = caches.nodes.get(undefined, pod?.spec?.nodeName ?? "");
     return {
       now: now(),
       pod,
@@ -51,11 +53,11 @@ export function demandController(context: Context): Controller {
           ? await client.get(requests, saveRequest(restore, containerName ?? "").metadata).catch(absent)
           : undefined,
       ahead: isPending ? await aheadOf(restore) : undefined,
+      nodeFacts: node && readFacts(node),
       protection: pod === undefined ? new Map() : protectionOf(pod, schedules),
       imageObstacle(container, checkpoint) {
         if (pod === undefined) return undefined;
         const strategy = protectionOf(pod, schedules).get(container)?.strategy ?? "Auto";
-        const node = caches.nodes.get(undefined, pod.spec?.nodeName ?? "");
         const obstacle = imageObstacle(pod, container, strategy, node, settings);
         if (obstacle !== undefined || restoreImage(checkpoint, settings) !== undefined) return obstacle;
         const what = `Checkpoint ${checkpoint.metadata.name} has no image in the registry`;
@@ -101,13 +103,13 @@ export function demandController(context: Context): Controller {
         return again(againMs);
       }
       case "enter": {
-        const { phase, status } = decision;
+        const { phase, status, doubts } = decision;
         await write(restore, { ...status, phase, reason: undefined, message: undefined });
         const { containerName, strategy } = status;
         const note =
           phase === "SavingCurrent"
             ? `container ${containerName} is checkpointed before it goes back to Checkpoint ${checkpointName}`
-            : `container ${containerName} goes back to Checkpoint ${checkpointName} by strategy ${strategy}`;
+            : `container ${containerName} goes back to Checkpoint ${checkpointName} by strategy ${strategy}${doubts === undefined ? "" : `; ${doubts}`}`;
         // With strategy Image the restore controller tells the pod and the workload.
         const isToldToAll = phase === "Restoring" && strategy === "Runtime";
         tell(restore, isToldToAll ? pod : undefined, world, "Normal", phase, note);

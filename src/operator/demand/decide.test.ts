@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { KcrError } from "../../api/errors.ts";
+import type { Facts } from "../../api/facts.ts";
 import { RECORD_ANNOTATION, RESTORE_FROM_ANNOTATION } from "../../api/labels.ts";
 import type { ContainerStatus, PodContainer } from "../../api/pod.ts";
 import type { Protection } from "../../api/protection.ts";
@@ -18,6 +19,19 @@ const E = `sha256:${"e".repeat(64)}`;
 const IMAGE = "reg:5000/app:1";
 const EQUAL = `reg:5000/app:1@${D}`;
 const CONTAINER = { name: "app", image: IMAGE, command: ["run"] } as PodContainer;
+
+const FACTS: Facts = {
+  architecture: "amd64",
+  pageSize: 4096,
+  cpuFeatures: ["avx", "avx2", "sse2"],
+  xsave: { features: "0x7", size: 832, maxSize: 832 },
+  kernel: "6.12.3-cloud",
+  criu: "4.2.1",
+  engine: "containerd",
+  engineVersion: "2.3.7",
+  runtime: "runc",
+  cgroup: "v2",
+};
 
 const condition = (type: string, yes: boolean, reason = "x", message = "", seconds = 0) => ({
   type,
@@ -50,6 +64,7 @@ const checkpoint = (
     baseImageDigest: `reg:5000/app@${D}`,
     specHash: specHash(CONTAINER, IMAGE),
     lineage: { podUID: "u", containerID, restartCount: 0 },
+    environment: FACTS,
     conditions:
       state === "pending"
         ? []
@@ -126,6 +141,7 @@ const decide = (restore: CheckpointRestore, more: Partial<DemandWorld> = {}, amo
     named: (name) => among.find((c) => c.metadata.name === name),
     request: undefined,
     ahead: undefined,
+    nodeFacts: FACTS,
     protection: new Map(),
     imageObstacle: () => undefined,
     ...more,
@@ -202,6 +218,31 @@ describe("a restore that is asked for", () => {
       [checkpoint("a")],
     ],
     [
+      "a node that it does not fit",
+      "NodeDiffers",
+      { nodeFacts: { ...FACTS, cpuFeatures: ["sse2"] } },
+      [checkpoint("a")],
+    ],
+    [
+      "a node that it does not fit, by image",
+      "NodeDiffers",
+      { nodeFacts: { ...FACTS, criu: "4.1" }, pod: podOf({ runtimeClassName: undefined }) },
+      [checkpoint("a")],
+    ],
+    [
+      "a node that it does not fit, in a container that waits for it",
+      "NodeDiffers",
+      {
+        nodeFacts: { ...FACTS, architecture: "arm64" },
+        pod: podOf({
+          status: waiting("", "ContainerCreating"),
+          annotations: { [RESTORE_FROM_ANNOTATION]: "a" },
+          phase: "Pending",
+        }),
+      },
+      [checkpoint("a")],
+    ],
+    [
       "another image",
       "ImageDiffers",
       { pod: podOf({ status: { ...running("c0"), imageID: `reg:5000/app@${E}` } }) },
@@ -240,6 +281,27 @@ describe("a restore that is asked for", () => {
     const message = decision.type === "fail" ? decision.error.message : "";
     expect(message).toContain(`reg:5000/app:0 (${E})`);
     expect(message).toContain(`${IMAGE} (${D})`);
+  });
+
+  it("says what differs between checkpoint and node, and both values", () => {
+    const decision = decide(restoreOf(), { nodeFacts: { ...FACTS, cpuFeatures: ["avx"], cgroup: "v1" } });
+    expect(decision).toMatchObject({
+      error: {
+        message:
+          "Checkpoint a does not fit node worker: CPU features (avx2 sse2 at the checkpoint, none of these on the node), cgroup version (v2 at the checkpoint, v1 on the node)",
+      },
+    });
+  });
+
+  it("goes on where it may not fit, and says so when it begins", () => {
+    const older = { nodeFacts: { ...FACTS, kernel: "6.8.0", runtime: undefined } };
+    expect(decide(restoreOf(undefined, { discardCurrent: true }), older)).toMatchObject({
+      type: "enter",
+      phase: "Restoring",
+      doubts:
+        "it may fail over kernel (6.12.3-cloud at the checkpoint, 6.8.0 on the node); not known of checkpoint or node: OCI runtime",
+    });
+    expect(decide(restoreOf(), { nodeFacts: undefined })).toMatchObject({ type: "enter" });
   });
 
   it.each<[string, Partial<DemandWorld>, Checkpoint]>([

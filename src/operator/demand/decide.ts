@@ -1,6 +1,8 @@
 import { type Checkpoint, RESTORABLE } from "../../api/checkpoint.ts";
 import { findCondition } from "../../api/conditions.ts";
 import { ERRORS, type ErrorCode, KcrError } from "../../api/errors.ts";
+import type { Facts } from "../../api/facts.ts";
+import { describeDoubts, describeMisfits, differencesIn, whyNotHere } from "../../api/fit.ts";
 import { isGood, isTerminal } from "../../api/kinds.ts";
 import { findContainer, handlerOf, RESTORED as POD_RESTORED, runtimeID, statusOf } from "../../api/pod.ts";
 import type { Protection } from "../../api/protection.ts";
@@ -23,7 +25,13 @@ export type DemandDecision =
   /** Something has to come first; it is looked at again after so long at the latest. */
   | { type: "wait"; againMs: number; why?: KcrError }
   /** One phase further. */
-  | { type: "enter"; phase: "SavingCurrent" | "Restoring"; status: RestoreStatus }
+  | {
+      type: "enter";
+      phase: "SavingCurrent" | "Restoring";
+      status: RestoreStatus;
+      /** Why the Checkpoint may yet not fit the node, as far as that is not known for sure. */
+      doubts?: string;
+    }
   /** The request for a checkpoint of what the container is now has to be made. */
   | { type: "save" }
   /** The agent has armed it: a container whose image is written otherwise is restarted by its kubelet. */
@@ -42,6 +50,8 @@ export interface DemandWorld {
   request: CheckpointRequest | undefined;
   /** The restore of the same pod that goes first, if there is one. */
   ahead: string | undefined;
+  /** What is known of the pod's node. */
+  nodeFacts: Facts | undefined;
   /** How the pod's containers are protected. */
   protection: ReadonlyMap<string, Protection>;
   /** Why that container of the pod cannot be given the image of the Checkpoint. */
@@ -113,6 +123,7 @@ interface Target {
   container: string;
   current: Exclude<Current, { type: "coming" | "over" }>;
   strategy: "Runtime" | "Image";
+  doubts: string | undefined;
 }
 type Check = { type: "target"; target: Target } | { type: "not"; decision: DemandDecision };
 
@@ -157,6 +168,12 @@ function check({ spec, status }: CheckpointRestore, world: DemandWorld): Check {
     current.type === "awaiting" ? "Restore" : (world.protection.get(container)?.onSpecChange ?? "Fresh");
   const error = misfit(checkpoint, pod, container, containerStatus, world.named, onSpecChange);
   if (error !== undefined) return not({ type: "fail", error });
+  const misfits = whyNotHere(checkpoint.status?.environment, world.nodeFacts);
+  const differing = differencesIn(misfits);
+  if (differing.length > 0) {
+    const what = `Checkpoint ${spec.checkpointName} does not fit node ${pod.spec.nodeName}`;
+    return not(failed("NodeDiffers", `${what}: ${describeMisfits(differing)}`));
+  }
 
   const strategy = handlerOf(pod) === undefined ? "Image" : "Runtime";
   if (strategy === "Image") {
@@ -176,7 +193,8 @@ function check({ spec, status }: CheckpointRestore, world: DemandWorld): Check {
       );
     }
   }
-  return { type: "target", target: { pod, checkpoint, container, current, strategy } };
+  const doubts = describeDoubts(misfits);
+  return { type: "target", target: { pod, checkpoint, container, current, strategy, doubts } };
 }
 
 function isUndecided({ metadata, status }: Checkpoint): boolean {
@@ -196,7 +214,8 @@ function whilePending(restore: CheckpointRestore, world: DemandWorld): DemandDec
   if (target.current.type === "running" && restore.spec.discardCurrent !== true) {
     return { type: "enter", phase: "SavingCurrent", status: accepted };
   }
-  return { type: "enter", phase: "Restoring", status: { ...accepted, strategy: target.strategy } };
+  const status = { ...accepted, strategy: target.strategy };
+  return { type: "enter", phase: "Restoring", status, doubts: target.doubts };
 }
 
 /** Which run of which container is replaced. */
@@ -234,9 +253,9 @@ function whileSaving(restore: CheckpointRestore, world: DemandWorld): DemandDeci
   if (current.type === "running" && saved.status?.lineage?.containerID !== current.containerID) {
     return failed("SaveFailed", `container ${target.container} restarted after Checkpoint ${savedName}`);
   }
-  const { strategy } = target;
+  const { strategy, doubts } = target;
   const status = { ...replaced(target), savedCheckpoint: savedName, strategy };
-  return { type: "enter", phase: "Restoring", status };
+  return { type: "enter", phase: "Restoring", status, doubts };
 }
 
 /** The container that is restored, or why there is none any more. */
