@@ -23,6 +23,7 @@ import { planController } from "./plan/controller.ts";
 import { specChangeController } from "./plan/spec-change-controller.ts";
 import { selftestController } from "./selftest/controller.ts";
 import { copyController } from "./store/controller.ts";
+import { fetchedController } from "./store/fetched-controller.ts";
 import { keepStore } from "./store/keeper.ts";
 import { ensureCopy } from "./store/obtain.ts";
 import { Pins } from "./store/pins.ts";
@@ -139,6 +140,7 @@ export function createAgent(options: AgentOptions): Agent {
       const controllers = [
         dumpController(context),
         copyController(context),
+        fetchedController(context),
         imageController(context),
         plans,
         armController(

@@ -31,3 +31,5 @@ export const SELFTEST_ANNOTATION = "kcr.io/runtime-selftest";
 export const FACTS_ANNOTATION = "kcr.io/node-facts";
 /** On a node, set by its agent: the same on nodes that the same checkpoints fit. */
 export const FITS_LABEL = "kcr.io/fits";
+/** On a node, set by its agent: the copies there of Checkpoints that were taken elsewhere (see fetched.ts). */
+export const FETCHED_ANNOTATION = "kcr.io/fetched-copies";

@@ -2,6 +2,7 @@ import type { Checkpoint } from "../api/checkpoint.ts";
 import {
   DEFAULT_CONTAINER_ANNOTATION,
   FACTS_ANNOTATION,
+  FETCHED_ANNOTATION,
   RECORD_ANNOTATION,
   SELFTEST_ANNOTATION,
 } from "../api/labels.ts";
@@ -50,6 +51,7 @@ export const BY_UID = "uid";
 export const BY_POD = "pod";
 export const LIVE = "live";
 export const READY_NODES = "ready-nodes";
+export const BY_COPY = "copy";
 
 export const byNamespace = (object: KubeObject): string[] => [object.metadata.namespace ?? ""];
 
@@ -121,7 +123,7 @@ export function trimPod(pod: Pod): Pod {
 /** A node as far as the operator needs it. */
 export function trimNode(node: Node): Node {
   const annotations = Object.entries(node.metadata.annotations ?? {}).filter(
-    ([key]) => key === SELFTEST_ANNOTATION || key === FACTS_ANNOTATION,
+    ([key]) => key === SELFTEST_ANNOTATION || key === FACTS_ANNOTATION || key === FETCHED_ANNOTATION,
   );
   return {
     apiVersion: "v1",

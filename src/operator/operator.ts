@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { readFetched } from "../api/fetched.ts";
 import { checkpoints, isTerminal, requests, restores, schedules } from "../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
 import { hasHandlerReady } from "../api/selftest.ts";
@@ -13,7 +14,9 @@ import { nodes, type Pod, pods } from "../kube/resources.ts";
 import { follow } from "../kube/signals.ts";
 import { createCertificates } from "./certificates/controller.ts";
 import { checkpointController } from "./checkpoint/controller.ts";
+import { placesController } from "./checkpoint/places-controller.ts";
 import {
+  BY_COPY,
   BY_NAMESPACE,
   BY_NODE,
   BY_POD,
@@ -83,6 +86,7 @@ export function createOperator(options: OperatorOptions): Operator {
       resource: checkpoints,
       indexes: {
         [BY_NAMESPACE]: byNamespace,
+        [BY_COPY]: (c) => [c.status?.digest ?? ""],
         [BY_NODE]: (c) => [c.spec.nodeName],
         [BY_POD_UID]: (c) => (c.status?.lineage === undefined ? [] : [c.status.lineage.podUID]),
         [BY_SCHEDULE]: (c) =>
@@ -113,7 +117,10 @@ export function createOperator(options: OperatorOptions): Operator {
       ...common,
       resource: nodes,
       transform: trimNode,
-      indexes: { [READY_NODES]: (node) => (hasHandlerReady(node) ? [READY_NODES] : []) },
+      indexes: {
+        [BY_COPY]: (node) => readFetched(node).map((copy) => `sha256:${copy}`),
+        [READY_NODES]: (node) => (hasHandlerReady(node) ? [READY_NODES] : []),
+      },
     }),
   };
   const workloads = workloadKinds.map((resource) => ({
@@ -153,6 +160,7 @@ export function createOperator(options: OperatorOptions): Operator {
             scheduleController(context),
             requestController(context),
             checkpointController(context),
+            placesController(context),
             restoreController(context),
             reportController(context),
             ...strategyControllers(context),

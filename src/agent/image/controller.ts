@@ -60,6 +60,7 @@ export function imageReconciler(
   context: Context,
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
   const { node, client, settings, archives, store, locks, caches, recorder, log, now } = context;
+  const here = { node, store: settings.store };
 
   return async (name, signal) => {
     const cached = caches.checkpoints.get(name.namespace, name.name);
@@ -166,8 +167,7 @@ export function imageReconciler(
     const copies = withPlace(status.copies, { kind: "Registry", image: runtimeImage, verifiedTime });
     const pushed = { type: IMAGE_PUSHED, status: "True", reason: "Pushed", message: runtimeImage } as const;
     const conditions = setCondition(status.conditions, pushed, time);
-    const good =
-      dumpError === undefined ? restorable({ conditions, copies }, settings.store) : unfinished(dumpError);
+    const good = dumpError === undefined ? restorable({ conditions, copies }, here) : unfinished(dumpError);
     return {
       phase: "ImageBuilt",
       lastTransitionTime: verifiedTime,
@@ -259,7 +259,7 @@ export function imageReconciler(
       const failed = { type: IMAGE_PUSHED, status: "False", reason, message } as const;
       const conditions = setCondition(status.conditions, failed, time);
       // By a copy on the node it may be good all the same.
-      const good = restorable({ conditions, copies: status.copies }, settings.store, { reason, message });
+      const good = restorable({ conditions, copies: status.copies }, here, { reason, message });
       return {
         phase: "Failed",
         lastTransitionTime: time.toISOString(),

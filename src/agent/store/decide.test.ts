@@ -260,6 +260,15 @@ describe("whether a Checkpoint is good", () => {
     expect(good(uncopied(only, { ...where, store: "both", error: damaged }))).toBe("False CopyCorrupt");
   });
 
+  test("by what another node has it is not, and that stays where it is", () => {
+    const there = { kind: "Node", node: "there" } as const;
+    const both = copied({ copies: [there] }, { ...where, store: "node", copy: "1" });
+    expect(both.copies).toHaveLength(2);
+    const left = uncopied(both, { ...where, store: "node", error: damaged });
+    expect(left.copies).toEqual([there]);
+    expect(good(left)).toBe("False CopyCorrupt");
+  });
+
   test("a copy that could not be made says nothing where there will be an image", () => {
     const full = new KcrError("DiskFull", "full");
     const invalid = new KcrError("ArchiveInvalid", "cut short");
@@ -274,6 +283,8 @@ describe("whether a Checkpoint is good", () => {
     expect(good(made)).toBe("False CheckpointFailed");
     expect(good(copied(made, { ...where, store: "both", copy: "1" }))).toBe("False CheckpointFailed");
     const conditions = [{ ...unfinished("x"), lastTransitionTime: now.toISOString() }];
-    expect(restorable({ conditions, copies: [image] }, "both")?.status).toBe("False");
+    expect(restorable({ conditions, copies: [image] }, { node: "here", store: "both" })?.status).toBe(
+      "False",
+    );
   });
 });

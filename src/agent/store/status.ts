@@ -21,12 +21,13 @@ export const isOnNode = ({ copies }: CheckpointStatus, node: string): boolean =>
   copies?.some((place) => place.kind === "Node" && place.node === node) ?? false;
 
 /**
- * Whether a Checkpoint that lies in those places is good. Where nothing counts as a place yet: what is said
- * otherwise, or nothing. A dump that CRIU did not finish is no good wherever it lies.
+ * Whether a Checkpoint of that node that lies in those places is good. Where nothing counts as a place yet: what is
+ * said otherwise, or nothing. A dump that CRIU did not finish is no good wherever it lies. What other nodes have is
+ * there for as long as they need it, and does not count.
  */
 export function restorable(
   { conditions, copies = [] }: Pick<CheckpointStatus, "conditions" | "copies">,
-  store: Settings["store"],
+  { node, store }: Pick<Where, "node" | "store">,
   otherwise?: { reason: ErrorCode; message: string },
 ): Told | undefined {
   const old = findCondition(conditions, RESTORABLE);
@@ -35,14 +36,8 @@ export function restorable(
   if (image) {
     return { type: RESTORABLE, status: "True", reason: "ImageVerified", message: image.image ?? "" };
   }
-  const local = store === "registry" ? undefined : copies.find(({ kind }) => kind === "Node");
-  if (local) {
-    return {
-      type: RESTORABLE,
-      status: "True",
-      reason: "CopyVerified",
-      message: `a copy on node ${local.node}`,
-    };
+  if (store !== "registry" && isOnNode({ copies }, node)) {
+    return { type: RESTORABLE, status: "True", reason: "CopyVerified", message: `a copy on node ${node}` };
   }
   return otherwise && { type: RESTORABLE, status: "False", ...otherwise };
 }
@@ -76,7 +71,9 @@ export function copied(
     now,
   );
   const good =
-    dumpError === undefined ? restorable({ conditions: local, copies }, store) : unfinished(dumpError);
+    dumpError === undefined
+      ? restorable({ conditions: local, copies }, { node, store })
+      : unfinished(dumpError);
   return {
     digest: `sha256:${copy}`,
     ...(contentDigest === undefined ? {} : { contentDigest }),
@@ -96,7 +93,7 @@ export function uncopied(
   // Where an image counts too, whoever makes it says what becomes of the Checkpoint.
   const isOver = isOnNode(status, node) || (store === "node" && FINAL.has(reason));
   const otherwise = isOver && store !== "registry" ? { reason, message } : undefined;
-  const good = restorable({ conditions: local, copies }, store, otherwise);
+  const good = restorable({ conditions: local, copies }, { node, store }, otherwise);
   return { copies, conditions: good === undefined ? local : setCondition(local, good, now) };
 }
 

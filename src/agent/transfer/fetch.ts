@@ -2,14 +2,15 @@ import type { Checkpoint } from "../../api/checkpoint.ts";
 import { KcrError } from "../../api/errors.ts";
 import { TransferError } from "../../transfer/errors.ts";
 
-/** The other nodes that say they have a copy of the Checkpoint, the one that verified it last first. */
-export function nodesWith({ status }: Checkpoint, self: string): string[] {
+/** The other nodes that say they have a copy of the Checkpoint: its own first, then who verified it last. */
+export function nodesWith({ spec, status }: Checkpoint, self: string): string[] {
   // Without it nobody could tell what they send from what it should be.
   if (status?.contentDigest === undefined) return [];
+  const isOwn = ({ node }: { node?: string | undefined }) => Number(node === spec.nodeName);
   const seen = (time = "") => Date.parse(time) || 0;
   return (status.copies ?? [])
     .filter(({ kind, node }) => kind === "Node" && node !== undefined && node !== self)
-    .sort((a, b) => seen(b.verifiedTime) - seen(a.verifiedTime))
+    .sort((a, b) => isOwn(b) - isOwn(a) || seen(b.verifiedTime) - seen(a.verifiedTime))
     .flatMap(({ node }) => node ?? []);
 }
 

@@ -10,11 +10,12 @@ const REMEMBERED_MS = 60_000;
 const REMEMBERED = 1000;
 
 /**
- * Whether a node has a reason to have a copy: somebody has asked, with a CheckpointRestore that is under way there,
- * for a container on that node to go back to a Checkpoint with that archive. The API server itself is asked, not a
- * cache: that an agent of another node says so counts for nothing.
+ * Whether a node has a reason to have a copy of this one: somebody has asked, with a CheckpointRestore that is under
+ * way there, for a container on that node to go back to a Checkpoint with that archive. The API server itself is asked,
+ * not a cache: that the agent of the node says so counts for nothing. Nor does a Checkpoint of its own node, unless
+ * that is this one too: it could have written the digest of any archive into that.
  */
-export function reasons({ client, now }: { client: Client; now(): Date }) {
+export function reasons({ client, node: self, now }: { client: Client; node: string; now(): Date }) {
   const known = new Map<string, number>();
 
   return async (node: string, copy: string, signal: AbortSignal): Promise<boolean> => {
@@ -34,7 +35,9 @@ export function reasons({ client, now }: { client: Client; now(): Date }) {
     for (const restore of items.filter((restore) => isToArm(restore, node))) {
       const name = { namespace: restore.metadata.namespace, name: restore.spec.checkpointName };
       const checkpoint = await client.get(checkpoints, name, { signal }).catch(absent);
-      if (checkpoint !== undefined && copyOf(checkpoint) === copy) return true;
+      if (checkpoint === undefined || copyOf(checkpoint) !== copy) continue;
+      const { nodeName } = checkpoint.spec;
+      if (nodeName === self || nodeName !== node) return true;
     }
     return false;
   }
