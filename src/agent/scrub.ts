@@ -16,11 +16,16 @@ export interface Scrubbed {
 export async function scrub(store: LocalStore, signal: AbortSignal): Promise<Scrubbed> {
   const found: Scrubbed = { checked: 0, corrupt: [] };
   for (const { digest: copy } of await store.list()) {
-    const problems = await store.verify(copy, signal);
+    const problems = await scrubOne(store, copy, signal);
     found.checked += 1;
-    if (problems.length === 0) continue;
-    await store.markCorrupt(copy, problems.join("\n"));
-    found.corrupt.push({ copy, problems });
+    if (problems.length > 0) found.corrupt.push({ copy, problems });
   }
   return found;
+}
+
+/** The same of one copy: what is wrong with it, a sentence each. */
+export async function scrubOne(store: LocalStore, copy: string, signal: AbortSignal): Promise<string[]> {
+  const problems = await store.verify(copy, signal);
+  if (problems.length > 0) await store.markCorrupt(copy, problems.join("\n"));
+  return problems;
 }

@@ -116,6 +116,13 @@ export class Peer implements Disposable {
     }
   }
 
+  /** Says that what came of a copy is not what it should be, so that the peer looks at it. */
+  async doubt(copy: string, signal: AbortSignal): Promise<void> {
+    const response = await this.#ask({ copy }, signal, { method: "POST" });
+    // None has any content: its connection is free for the next.
+    response.on("error", () => {}).resume();
+  }
+
   close(): void {
     this.#agent.destroy();
   }
@@ -131,7 +138,9 @@ export class Peer implements Disposable {
 
   async *#content(asked: Asked, from: number, size: number, signal: AbortSignal): AsyncGenerator<Buffer> {
     const { throttle, onReceived } = this.#options;
-    const response = await this.#get(asked, signal, from > 0 ? { range: `bytes=${from}-` } : {});
+    const response = await this.#ask(asked, signal, {
+      headers: from > 0 ? { range: `bytes=${from}-` } : {},
+    });
     const { statusCode, headers } = response;
     const isPart = from > 0;
     const isRight =
@@ -152,7 +161,7 @@ export class Peer implements Disposable {
   async #text(asked: Asked, signal: AbortSignal): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let left = INDEX_BYTES;
-    for await (const chunk of this.#reading(await this.#get(asked, signal))) {
+    for await (const chunk of this.#reading(await this.#ask(asked, signal))) {
       left -= chunk.length;
       if (left < 0)
         throw new TransferError("protocol", `${this.#name}: an index of over ${INDEX_BYTES} bytes`);
@@ -178,7 +187,11 @@ export class Peer implements Disposable {
   }
 
   /** An answer that is success. */
-  #get(asked: Asked, signal: AbortSignal, headers: Record<string, string> = {}): Promise<IncomingMessage> {
+  #ask(
+    asked: Asked,
+    signal: AbortSignal,
+    { method = "GET", headers = {} }: { method?: "GET" | "POST"; headers?: Record<string, string> } = {},
+  ): Promise<IncomingMessage> {
     const { host, port, identity } = this.#options;
     const { idleTimeoutMs } = this.#limits;
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
@@ -188,6 +201,7 @@ export class Peer implements Disposable {
       agent: this.#agent,
       host,
       port,
+      method,
       path: pathOf(asked),
       headers,
       signal,
@@ -197,7 +211,7 @@ export class Peer implements Disposable {
     sent.on("error", (cause) => reject(this.#unreachable(cause)));
     sent.once("response", (response) => {
       const { statusCode = 0 } = response;
-      if (statusCode === 200 || statusCode === 206) return resolve(response);
+      if (SUCCESS.has(statusCode)) return resolve(response);
       response.on("error", () => {}).resume();
       const code = CODES[statusCode] ?? "protocol";
       reject(new TransferError(code, `${this.#name} answers ${statusCode} for copy ${asked.copy}`));
@@ -212,6 +226,7 @@ export class Peer implements Disposable {
   }
 }
 
+const SUCCESS: ReadonlySet<number> = new Set([200, 202, 206]);
 const CODES: Record<number, TransferErrorCode> = { 403: "refused", 404: "missing", 503: "busy" };
 
 /** Counts tries that brought nothing, and makes the pauses between them longer and longer. */

@@ -6,10 +6,12 @@ import { isSha256 } from "../store/layout.ts";
  *
  *   GET /v1/copies/<sha256 of the archive>            the copy's index (src/store/copy.ts)
  *   GET /v1/copies/<sha256 of the archive>/<sha256>   the file of that content; with `Range: bytes=N-` from there on
+ *   POST /v1/copies/<sha256 of the archive>           says that what came of the copy is not what it should be: the
+ *                                                     answering node looks at its copy itself, and believes only that
  *
- * Answers: 200, or 206 to a range; 400 for anything else that is asked; 403 where the asking node has no reason to
- * have the copy; 404 where there is no such copy or file, or it is known to be damaged; 503 with Retry-After while as
- * much is sent as may be, or while nobody can say who may have it.
+ * Answers: 200, or 206 to a range; 202 to what was said; 400 for anything else that is asked; 403 where the asking node
+ * has no reason to have the copy; 404 where there is no such copy or file, or it is known to be damaged; 503 with
+ * Retry-After while as much is sent as may be, or while nobody can say who may have it.
  */
 export interface Asked {
   copy: string;

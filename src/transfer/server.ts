@@ -25,6 +25,8 @@ export interface ServerOptions {
   /** Files that are sent at once; who asks for more is told to come again. */
   atOnce: number;
   throttle: Throttle;
+  /** A copy may be damaged: a node that may have it says so, or a file of it cannot be read as it should be. */
+  onDoubt?(copy: string): void;
   /** Bytes of files that were handed to the network. */
   onSent?(bytes: number): void;
   /** What became of each request, and why it failed if that was this side's doing. */
@@ -68,7 +70,7 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
         (status) => options.onAnswered?.(status),
         (error: unknown) => {
           if (response.headersSent) response.destroy();
-          else refuse(response, 503);
+          else answer(response, 503);
           if (!stop.signal.aborted) options.onAnswered?.(503, error);
         },
       );
@@ -86,20 +88,26 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
   await once(server, "listening");
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<number> {
-    const asked = request.method === "GET" ? parsePath(request.url ?? "") : undefined;
-    if (asked === undefined) return refuse(response, 400);
+    const { method, url = "" } = request;
+    const asked = parsePath(url);
+    const isDoubt = method === "POST" && asked?.file === undefined;
+    if (asked === undefined || (method !== "GET" && !isDoubt)) return answer(response, 400);
     const node = peerOf(request);
-    if (node === undefined) return refuse(response, 403);
-    if (!(await options.mayHave(node, asked.copy, stop.signal))) return refuse(response, 403);
+    if (node === undefined) return answer(response, 403);
+    if (!(await options.mayHave(node, asked.copy, stop.signal))) return answer(response, 403);
+    if (isDoubt) {
+      options.onDoubt?.(asked.copy);
+      return answer(response, 202);
+    }
     const index = await indexes.find(asked.copy);
-    if (index === undefined) return refuse(response, 404);
+    if (index === undefined) return answer(response, 404);
     if (asked.file === undefined) {
       response.writeHead(200, { "content-type": "application/json", "content-length": index.text.length });
       response.end(index.text);
       return 200;
     }
     const file = index.files.get(asked.file);
-    return file === undefined ? refuse(response, 404) : await send(asked.copy, file, request, response);
+    return file === undefined ? answer(response, 404) : await send(asked.copy, file, request, response);
   }
 
   async function send(
@@ -110,15 +118,17 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
   ): Promise<number> {
     const { range } = request.headers;
     const from = range === undefined ? 0 : parseRange(range);
-    if (from === undefined || from > size) return refuse(response, 400);
-    if (sending >= options.atOnce) return refuse(response, 503);
+    if (from === undefined || from > size) return answer(response, 400);
+    if (sending >= options.atOnce) return answer(response, 503);
     sending += 1;
     try {
       await using file = (await open(join(options.layout.copy(copy), path)).catch(missing)) ?? null;
-      if (file === null) return refuse(response, 404);
+      const stats = await file?.stat();
       // One that was cut short, or is none: the receiver is not to wait for the rest.
-      const stats = await file.stat();
-      if (!stats.isFile() || stats.size !== size) return refuse(response, 404);
+      if (file === null || !stats?.isFile() || stats.size !== size) {
+        options.onDoubt?.(copy);
+        return answer(response, 404);
+      }
       const status = range === undefined ? 200 : 206;
       response.writeHead(status, {
         "content-type": "application/octet-stream",
@@ -128,7 +138,9 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
       const content = file.createReadStream({ start: from, highWaterMark: CHUNK_BYTES, autoClose: false });
       await pipeline(content, throttled, response, { signal: stop.signal }).catch((error: unknown) => {
         // A receiver that goes, or is cut off, comes again for the rest.
-        if (!isGone(error)) throw error;
+        if (isGone(error)) return;
+        options.onDoubt?.(copy);
+        throw error;
       });
       return status;
     } finally {
@@ -157,7 +169,8 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
   };
 }
 
-function refuse(response: ServerResponse, status: 400 | 403 | 404 | 503): number {
+/** Without content. */
+function answer(response: ServerResponse, status: 202 | 400 | 403 | 404 | 503): number {
   if (status === 503) response.setHeader("retry-after", RETRY_AFTER_SECONDS);
   response.writeHead(status, { "content-length": 0 }).end();
   return status;

@@ -46,6 +46,7 @@ let server: TransferServer;
 let proxy: TcpProxy;
 let sent: number;
 let answers: number[];
+let doubts: string[];
 let errors: unknown[];
 
 beforeAll(() => {
@@ -91,7 +92,7 @@ async function writeCopy(): Promise<void> {
 const inCopy = (path: string): string => join(layout.copy(ARCHIVE), path);
 
 async function serve(options: Partial<ServerOptions> = {}): Promise<TransferServer> {
-  [sent, answers, errors] = [0, [], []];
+  [sent, answers, doubts, errors] = [0, [], [], []];
   return await serveCopies({
     port: 0,
     host: "127.0.0.1",
@@ -100,6 +101,7 @@ async function serve(options: Partial<ServerOptions> = {}): Promise<TransferServ
     mayHave: async () => true,
     atOnce: 2,
     throttle: new Throttle(),
+    onDoubt: (copy) => doubts.push(copy),
     onSent: (bytes) => {
       sent += bytes;
     },
@@ -252,12 +254,14 @@ describe("files of a copy", slow, () => {
     await expectWhole(file);
   });
 
-  test("that the sender's disk has lost are not to be had", async () => {
+  test("that the sender's disk has lost are not to be had, and the sender knows", async () => {
     const file = named("checkpoint/pages-1.img");
     await truncate(inCopy(file.path), 1000);
     await expect(fetched(file)).rejects.toMatchObject({ code: "missing" });
+    expect(doubts).toEqual([ARCHIVE]);
     await rm(inCopy(file.path));
     await expect(fetched(file)).rejects.toMatchObject({ code: "missing" });
+    expect(doubts).toEqual([ARCHIVE, ARCHIVE]);
   });
 
   test("stay where they are, as far as they came, when the peer is gone for good", async () => {
@@ -442,6 +446,20 @@ describe("who gets something", () => {
     expect(sent).toBe(0);
   });
 
+  test("may say that a copy is not what it should be, and nobody else may", async () => {
+    using from = peer();
+    await from.doubt(ARCHIVE, never);
+    await from.doubt(ARCHIVE, never);
+    expect(doubts).toEqual([ARCHIVE, ARCHIVE]);
+    expect(answers).toEqual([202, 202]);
+    await server.close();
+    server = await serve({ mayHave: async () => false });
+    const path = pathOf({ copy: ARCHIVE });
+    expect(await statusFor(b, path, "POST")).toBe(403);
+    expect(await statusFor(identityOf("node-b", { organizations: [] }), path, "POST")).toBe(403);
+    expect(doubts).toEqual([]);
+  });
+
   test("gets nothing but copies and their files", async () => {
     const other = sha256("other");
     for (const path of [
@@ -457,6 +475,7 @@ describe("who gets something", () => {
       expect([path, await statusFor(b, path)]).toEqual([path, 400]);
     }
     expect(await statusFor(b, undefined, "DELETE")).toBe(400);
+    expect(await statusFor(b, pathOf({ copy: ARCHIVE, file: other }), "POST")).toBe(400);
     expect(await statusFor(b, pathOf({ copy: other }))).toBe(404);
     expect(await statusFor(b, pathOf({ copy: ARCHIVE, file: other }))).toBe(404);
   });

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { access, link, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,8 +13,9 @@ import { makeNamespace } from "../../../test/support/namespace.ts";
 import { startTcpProxy, type TcpProxy } from "../../../test/support/tcp-proxy.ts";
 import { waitFor } from "../../../test/support/wait-for.ts";
 import { TRANSFER_AUTHORITY, TRANSFER_SIGNER, TRANSFER_USAGES } from "../../api/agent-certificate.ts";
-import type { Checkpoint, CheckpointStatus } from "../../api/checkpoint.ts";
+import { type Checkpoint, type CheckpointStatus, LOCAL_COPY } from "../../api/checkpoint.ts";
 import { findCondition } from "../../api/conditions.ts";
+import { readFetched } from "../../api/fetched.ts";
 import { checkpoints, isGood, restores } from "../../api/kinds.ts";
 import { ARMED, type CheckpointRestore, type RestorePhase } from "../../api/restore.ts";
 import { settings } from "../../api/settings.ts";
@@ -163,10 +164,14 @@ describe.skipIf(inject("kubeconfig") === undefined)("copies from node to node", 
     return { client, directory: own, store: new LocalStore(layout), port, stop, running };
   }
 
+  const archiveOf = (checkpointData: string): string =>
+    join(side("node-1").directory, "checkpoints", checkpointData);
+
   /** A good Checkpoint of the first node, with its copy there. */
   async function taken(name: string, more: CheckpointStatus = {}): Promise<Checkpoint> {
     const checkpointData = `checkpoint-cache_${namespace}-app-2026-01-01T12:00:00Z-${name}.tar`;
-    await writeCheckpoint(join(side("node-1").directory, "checkpoints", checkpointData), {
+    const archive = archiveOf(checkpointData);
+    await writeCheckpoint(`${archive}.kept`, {
       podName: "cache",
       podNamespace: namespace,
       podUid: `pod-of-${namespace}`,
@@ -174,6 +179,7 @@ describe.skipIf(inject("kubeconfig") === undefined)("copies from node to node", 
       containerId: `containerd-${name}`.padEnd(64, "0"),
       pages: randomContent(64 * MiB),
     });
+    await link(`${archive}.kept`, archive);
     const checkpoint = await admin.create(checkpoints, {
       metadata: { name, namespace },
       spec: {
@@ -224,6 +230,13 @@ describe.skipIf(inject("kubeconfig") === undefined)("copies from node to node", 
   const armed = async ({ metadata }: CheckpointRestore) =>
     findCondition((await admin.get(restores, metadata)).status?.conditions, ARMED);
   const copyOf = ({ status }: Checkpoint): string => status!.digest!.replace("sha256:", "");
+  /** The file that holds most of a Checkpoint, on the first node. */
+  async function pagesOf(checkpoint: Checkpoint): Promise<string> {
+    const { store } = side("node-1");
+    const { index } = (await store.find(copyOf(checkpoint)))!;
+    const { sha256 } = index!.files.find(({ path }) => path === "checkpoint/pages-1.img")!;
+    return store.layout.blob(sha256);
+  }
   const fetched = (checkpoint: Checkpoint, node: string): Promise<unknown> =>
     waitFor(`a copy on ${node}`, () => side(node).store.has(copyOf(checkpoint)));
 
@@ -297,6 +310,49 @@ describe.skipIf(inject("kubeconfig") === undefined)("copies from node to node", 
     await ask();
   });
 
+  it("a copy is not handed to the node whose own Checkpoint says, by its agent's word, that it is of that archive", async () => {
+    const checkpoint = await taken("one");
+    const { client } = side("node-3");
+    const forged = await client.create(checkpoints, {
+      metadata: { name: "forged", namespace },
+      spec: { ...checkpoint.spec, checkpointID: "forged", nodeName: "node-3" },
+    });
+    const { digest, contentDigest, lineage } = checkpoint.status!;
+    await writeStatus(client, checkpoints, forged, { phase: "Created", digest, contentDigest, lineage });
+    await wanted(forged, "node-3");
+    const identity = await identityOf("node-3");
+    using peer = new Peer({
+      node: "node-1",
+      host: "127.0.0.1",
+      port: side("node-1").port,
+      identity: () => identity,
+      throttle: new Throttle(),
+    });
+    await expect(peer.index(copyOf(checkpoint), never)).rejects.toMatchObject({ code: "refused" });
+  });
+
+  it("a copy that was fetched is told of on its node, and comes from there when its own node does not answer", async () => {
+    const checkpoint = await taken("one");
+    const copy = copyOf(checkpoint);
+    await wanted(checkpoint, "node-2");
+    await fetched(checkpoint, "node-2");
+    const told = async (node: string) => readFetched(await admin.get(nodes, { name: node }));
+    await waitFor("node-2 to tell of it", async () => (await told("node-2")).includes(copy));
+    expect(await told("node-1")).not.toContain(copy);
+
+    const copies = [
+      { kind: "Node", node: "node-1" },
+      { kind: "Node", node: "node-2" },
+    ];
+    await writeStatus(admin, checkpoints, await admin.get(checkpoints, checkpoint.metadata), { copies });
+    proxy.onDown = () => "cut";
+    await wanted(checkpoint, "node-3");
+    await fetched(checkpoint, "node-3");
+
+    await side("node-2").store.remove(copy);
+    await waitFor("node-2 to tell of it no more", async () => !(await told("node-2")).includes(copy));
+  });
+
   /** A certificate of an agent of that node, as it is given one. */
   async function identityOf(node: string): Promise<Identity> {
     const { client } = side(node);
@@ -328,24 +384,47 @@ describe.skipIf(inject("kubeconfig") === undefined)("copies from node to node", 
     expect(await side("node-2").store.has(copyOf(checkpoint))).toBe(false);
   });
 
-  it("a file that its own node's disk has changed is refused, and fetched once the copy there was made anew", async () => {
+  it("a file that its own node's disk has changed is refused; that node hears of it, and makes its copy anew", async () => {
     const checkpoint = await taken("one");
     const { store } = side("node-1");
-    const index = (await store.find(copyOf(checkpoint)))?.index;
-    const pages = index!.files.find(({ path }) => path === "checkpoint/pages-1.img")!;
-    const path = store.layout.blob(pages.sha256);
-    const good = await readFile(path);
-    await flip(path);
+    const copy = copyOf(checkpoint);
+    const archive = archiveOf(checkpoint.spec.checkpointData);
+    await waitFor("the archive to be released", () =>
+      access(archive).then(
+        () => false,
+        () => true,
+      ),
+    );
+    await link(`${archive}.kept`, archive);
+    await flip(await pagesOf(checkpoint));
+
     const restore = await wanted(checkpoint, "node-2");
     await waitFor("the refusal", async () => (await armed(restore))?.status === "False");
     expect(await armed(restore)).toMatchObject({ reason: "CopyCorrupt" });
-    expect(await side("node-2").store.has(copyOf(checkpoint))).toBe(false);
+    expect(await side("node-2").store.has(copy)).toBe(false);
+    await waitFor("the copy to be whole again", async () => {
+      return (await store.has(copy)) && (await store.verify(copy, never)).length === 0;
+    });
 
-    await writeFile(path, good);
     await admin.delete(restores, restore.metadata);
     await wanted(checkpoint, "node-2");
     await fetched(checkpoint, "node-2");
-    expect(await side("node-2").store.verify(copyOf(checkpoint), never)).toEqual([]);
+    expect(await side("node-2").store.verify(copy, never)).toEqual([]);
+  });
+
+  it("of a copy that another node found damaged, and that cannot be made anew, its Checkpoint says so", async () => {
+    const checkpoint = await taken("one");
+    await flip(await pagesOf(checkpoint));
+    await wanted(checkpoint, "node-2");
+    const lost = await waitFor("the Checkpoint to say so", async () => {
+      const now = await admin.get(checkpoints, checkpoint.metadata);
+      return !isGood(now) && now;
+    });
+    expect(findCondition(lost.status?.conditions, LOCAL_COPY)).toMatchObject({
+      status: "False",
+      reason: "CopyCorrupt",
+    });
+    expect(lost.status?.copies).toEqual([]);
   });
 
   it("an agent is given no certificate for another node, and asks for none of another signer", async () => {

@@ -19,6 +19,7 @@ import type { AgentMetricName } from "../metrics.ts";
 import { copyOf } from "../plan/copies.ts";
 import type { LocalStore } from "../store/store.ts";
 import { certificateController } from "./certificate.ts";
+import { doubtController } from "./doubts.ts";
 import { nodesWith } from "./fetch.ts";
 import { Places } from "./places.ts";
 import { reasons } from "./reasons.ts";
@@ -100,8 +101,9 @@ export class Transfer {
         begin(identity);
       },
     });
-    const parts = [bundles.run(running.signal), certificates.run(running.signal)];
-    const serving = this.#serve(first, running.signal);
+    const doubts = doubtController(this.#options);
+    const parts = [bundles, certificates, doubts].map((part) => part.run(running.signal));
+    const serving = this.#serve(first, (copy) => doubts.enqueue({ name: copy }), running.signal);
     try {
       await Promise.all([...parts, serving]);
     } finally {
@@ -162,22 +164,43 @@ export class Transfer {
       throttle: this.#throttles.received,
       onReceived: (bytes) => this.#count("received", bytes),
     });
-    const { archive, files } = await peer.index(copy, signal);
-    if (contentDigest({ archive, files }) !== checkpoint.status?.contentDigest) {
-      throw new TransferError("damaged", `node ${node}: its copy ${copy} is not what the Checkpoint says`);
+    try {
+      const { archive, files } = await peer.index(copy, signal);
+      if (contentDigest({ archive, files }) !== checkpoint.status?.contentDigest) {
+        throw new TransferError("damaged", `node ${node}: its copy ${copy} is not what the Checkpoint says`);
+      }
+      const name = `the copy of node ${node}`;
+      const index = await store.addFiles(
+        { name, archive, files },
+        (file, path, limit) => peer.fetch(copy, file, path, limit),
+        signal,
+        (identity) => accept(name, identity),
+      );
+      log.info(
+        { copy, from: node, checkpoint: checkpoint.metadata.name },
+        "a copy was fetched from its node",
+      );
+      return index;
+    } catch (error) {
+      if (error instanceof TransferError && error.code === "damaged") await this.#doubt(peer, copy, signal);
+      throw error;
     }
-    const name = `the copy of node ${node}`;
-    const index = await store.addFiles(
-      { name, archive, files },
-      (file, path, limit) => peer.fetch(copy, file, path, limit),
-      signal,
-      (identity) => accept(name, identity),
-    );
-    log.info({ copy, from: node, checkpoint: checkpoint.metadata.name }, "a copy was fetched from its node");
-    return index;
   }
 
-  async #serve(identity: Promise<Identity>, signal: AbortSignal): Promise<void> {
+  /** So that the node with the damaged copy knows. What is wrong here is wrong whether it hears of it or not. */
+  async #doubt(peer: Peer, copy: string, signal: AbortSignal): Promise<void> {
+    try {
+      await peer.doubt(copy, signal);
+    } catch (err) {
+      this.#options.log.warn({ copy, err }, "a node could not be told that its copy is damaged");
+    }
+  }
+
+  async #serve(
+    identity: Promise<Identity>,
+    onDoubt: (copy: string) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { store, settings, listen, log } = this.#options;
     try {
       const server = await serveCopies({
@@ -187,6 +210,7 @@ export class Transfer {
         mayHave: reasons(this.#options),
         atOnce: settings.atOnce,
         throttle: this.#throttles.sent,
+        onDoubt,
         onSent: (bytes) => this.#count("sent", bytes),
         onAnswered: (status, error) => {
           this.#metrics.increment("kcr_transfer_requests_total", { code: `${status}` });
