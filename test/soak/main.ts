@@ -2,32 +2,83 @@ import { writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { thisMachine } from "../../bench/lib/report.ts";
 import { down, up } from "../../cluster/cluster.ts";
-import { progressTo } from "../../cluster/progress.ts";
+import { type Progress, progressTo } from "../../cluster/progress.ts";
+import type { Settings } from "../../src/api/settings.ts";
 import { installKcr } from "../support/install.ts";
+import { Installation } from "../support/installation.ts";
 import { handlersReady } from "../support/runtime.ts";
 import { crashAndCompare, deployTorn } from "../support/torn.ts";
+import { crossOverCuts } from "../support/transfer.ts";
 import { World } from "../support/world.ts";
 
 /**
- * The command `npm run soak -- torn [--engine kubelet|runc] [--count N] [--json FILE]`: what the tests do ten times,
- * for as long as it takes; by hand. A cluster of its own, or the one of that --name.
+ * The command `npm run soak`: what the tests do a few times or with little, for as long as it takes or with much; by
+ * hand. A cluster of its own, or the one of that --name.
  */
-const usage =
-  "npm run soak -- torn [--engine kubelet|runc] [--count N] [--json FILE] [--name CLUSTER] [--keep]";
+const usage = `npm run soak -- torn [--engine kubelet|runc] [--count N] [--json FILE] [--name CLUSTER] [--keep]
+npm run soak -- transfer [--engine kubelet|runc] [--count N] [--mib N] [--json FILE] [--name CLUSTER] [--keep]`;
+
+interface Work {
+  world: World;
+  progress: Progress;
+  count: number;
+  /** How much a checkpoint has in memory that goes from node to node. */
+  bytes: number;
+}
+
+/** Each says what it saw. Errors: what does not hold. */
+const soaks: Record<string, { count: number; run(work: Work): Promise<object> }> = {
+  torn: {
+    count: 500,
+    async run({ world, progress, count }) {
+      await handlersReady(world, world.worker("2.4"));
+      const pod = await deployTorn(world, "torn");
+      let steps = 0;
+      await progress.task(`${count} crashes of a program that writes all the time`, async (detail) => {
+        for (let round = 1; round <= count; round += 1) {
+          steps = (await crashAndCompare(world, pod)).after;
+          detail(`${round} of ${count}`);
+        }
+      });
+      return { rounds: count, steps, torn: 0 };
+    },
+  },
+  transfer: {
+    count: 1,
+    async run({ world, progress, count, bytes }) {
+      await handlersReady(world);
+      const kcr = new Installation(world);
+      const rounds: object[] = [];
+      await progress.task(`${count} transfers that are cut three times`, async (detail) => {
+        for (let round = 1; round <= count; round += 1) {
+          const { size, sent, cuts } = await crossOverCuts(world, kcr, bytes, `${round}`);
+          rounds.push({ size, sent, ratio: Number((sent / size).toPrecision(4)), cuts });
+          detail(`${round} of ${count}`);
+        }
+      });
+      return { rounds };
+    },
+  },
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    engine: { type: "string", default: "runc" },
-    count: { type: "string", default: "500" },
+    engine: { type: "string" },
+    count: { type: "string" },
+    mib: { type: "string", default: "1024" },
     json: { type: "string" },
     name: { type: "string", default: "kcr-soak" },
     keep: { type: "boolean", default: false },
   },
 });
-const { engine, json, name, keep } = values;
-const count = Number(values.count);
-if (positionals.join() !== "torn" || (engine !== "kubelet" && engine !== "runc") || !(count >= 1)) {
+const { json, name, keep } = values;
+const [which = ""] = positionals;
+const soak = soaks[which];
+const engine = (values.engine ?? (which === "torn" ? "runc" : "kubelet")) as Settings["engine"];
+const count = Number(values.count ?? soak?.count);
+const bytes = Number(values.mib) * 2 ** 20;
+if (soak === undefined || !["kubelet", "runc"].includes(engine) || !(count >= 1) || !(bytes >= 1)) {
   console.error(usage);
   process.exit(2);
 }
@@ -37,25 +88,9 @@ const cluster = await up({ name, containerd: ["2.3", "2.4"], progress });
 try {
   await installKcr(cluster, {}, { engine });
   await using world = await World.enter(name, "soak");
-  await handlersReady(world, world.worker("2.4"));
-  const record = {
-    soak: "torn",
-    engine,
-    machine: thisMachine(),
-    began: new Date().toISOString(),
-    rounds: 0,
-    steps: 0,
-  };
-  const pod = await deployTorn(world, "torn");
-  await progress.task(`${count} crashes of a program that writes all the time`, async (detail) => {
-    while (record.rounds < count) {
-      const { after } = await crashAndCompare(world, pod);
-      record.rounds += 1;
-      record.steps = after;
-      detail(`${record.rounds} of ${count}`);
-    }
-  });
-  const result = { ...record, ended: new Date().toISOString(), torn: 0 };
+  const record = { soak: which, engine, machine: thisMachine(), began: new Date().toISOString() };
+  const seen = await soak.run({ world, progress, count, bytes });
+  const result = { ...record, ...seen, ended: new Date().toISOString() };
   console.log(JSON.stringify(result, undefined, 2));
   if (json !== undefined) await writeFile(json, `${JSON.stringify(result, undefined, 2)}\n`);
 } finally {

@@ -84,6 +84,19 @@ export class Installation {
     return pid;
   }
 
+  /** Runs a command on the node of one of kcr's pods, in the pod's own network. */
+  async inNetworkOf(pod: Pod, argv: readonly string[]): Promise<string> {
+    const enter = ["nsenter", "--target", await this.#pid(pod), "--net", "--"];
+    return await this.#world.cluster.nodeExec(pod.spec?.nodeName ?? "", [...enter, ...argv]);
+  }
+
+  /** A metric of one of kcr's pods, as it says itself: of all its series whose labels begin so, added up. */
+  async metric({ status }: Pod, series: string): Promise<number> {
+    const said = await (await fetch(`http://${status?.podIP}:8081/metrics`)).text();
+    const values = said.split("\n").filter((line) => line.startsWith(series));
+    return values.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+  }
+
   /** Runs a shell's script on a node as soon as a shell's condition holds there. */
   async onceOn(node: string, condition: string, script: string): Promise<void> {
     const argv = ["timeout", "60", "sh", "-c", `${until(condition)}; ${script}`];

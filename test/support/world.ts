@@ -196,10 +196,15 @@ export class World {
   async goBack(name: string, spec: RestoreSpec): Promise<CheckpointRestore> {
     const metadata = { namespace: this.namespace, name };
     await this.client.create(restores, { apiVersion: API_VERSION, kind: restores.kind, metadata, spec });
-    return await waitFor(
+    return await this.restored(name);
+  }
+
+  /** Waits until a restore that was asked for has ended. */
+  restored(name: string): Promise<CheckpointRestore> {
+    return waitFor(
       `CheckpointRestore ${name} to end`,
       async () => {
-        const restore = await this.client.get(restores, metadata);
+        const restore = await this.client.get(restores, { namespace: this.namespace, name });
         return isTerminal(restore) && restore;
       },
       { timeoutMs: 240_000 },
