@@ -39,6 +39,7 @@ const STORE = "src/agent/store/store.test.ts";
 const COPIES = "src/agent/store/store.integration.test.ts";
 const INCOMING = "src/agent/store/incoming.test.ts";
 const TRANSFER = "src/transfer/transfer.test.ts";
+const DOUBTS = "src/agent/transfer/doubts.test.ts";
 const TRANSFERS = "src/agent/transfer/transfer.integration.test.ts";
 const POLICIES = "test/integration/policies.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
@@ -1098,7 +1099,7 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a certificate alone opens every copy of a node",
     file: "src/transfer/server.ts",
-    find: "if (!(await options.mayHave(node, asked.copy, stop.signal))) return refuse(response, 403);",
+    find: "if (!(await options.mayHave(node, asked.copy, stop.signal))) return answer(response, 403);",
     replace: "await options.mayHave(node, asked.copy, stop.signal);",
     test: unit(TRANSFER, "is a node with a reason"),
   },
@@ -1178,5 +1179,54 @@ export const mutants: readonly Mutant[] = [
     find: "items.filter((restore) => isToArm(restore, node))",
     replace: "items",
     test: integration(TRANSFERS, "a copy is not handed to a node that nobody wants it on"),
+  },
+  {
+    fault: "a node's own Checkpoint opens any copy of another's",
+    file: "src/agent/transfer/reasons.ts",
+    find: "if (nodeName === self || nodeName !== node) return true;",
+    replace: "if (nodeName !== undefined) return true;",
+    test: integration(TRANSFERS, "whose own Checkpoint says"),
+  },
+  {
+    fault: "a node never hears that others find its copy damaged",
+    file: "src/agent/transfer/transfer.ts",
+    find: 'error.code === "damaged") await this.#doubt(peer, copy, signal);',
+    replace: 'error.code === "damaged") signal.throwIfAborted();',
+    test: integration(TRANSFERS, "that node hears of it"),
+  },
+  {
+    fault: "a copy is damaged because another node says so",
+    file: "src/agent/scrub.ts",
+    find: "if (problems.length > 0) await store.markCorrupt(",
+    replace: "await store.markCorrupt(",
+    test: unit(DOUBTS, "is whole stays in use"),
+  },
+  {
+    fault: "another node has a copy read again and again",
+    file: "src/agent/transfer/doubts.ts",
+    find: "if ((believed.get(copy) ?? 0) > time) return done;",
+    replace: "",
+    test: unit(DOUBTS, "is whole stays in use"),
+  },
+  {
+    fault: "a file that is cut short is no news to the node that has it",
+    file: "src/transfer/server.ts",
+    find: "options.onDoubt?.(copy);\n        return answer(response, 404);",
+    replace: "return answer(response, 404);",
+    test: unit(TRANSFER, "that the sender's disk has lost"),
+  },
+  {
+    fault: "a copy that another node has for a while makes a Checkpoint good",
+    file: "src/agent/store/status.ts",
+    find: 'if (store !== "registry" && isOnNode({ copies }, node)) {',
+    replace: 'if (store !== "registry" && copies.some(({ kind }) => kind === "Node")) {',
+    test: unit("src/agent/store/decide.test.ts", "by what another node has"),
+  },
+  {
+    fault: "a copy that a node has no more is told of for ever",
+    file: "src/operator/checkpoint/places.ts",
+    find: 'kind !== "Node" || node === spec.nodeName || others.has(node)',
+    replace: 'kind !== "Node" || node !== ""',
+    test: unit("src/operator/checkpoint/places.test.ts", "left by those that do so no more"),
   },
 ];
