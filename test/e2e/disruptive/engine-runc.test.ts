@@ -1,13 +1,16 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { ensureBinaries } from "../../../cluster/binaries.ts";
 import { run } from "../../../cluster/run.ts";
-import { checkpoints, requests } from "../../../src/api/kinds.ts";
+import { checkpoints } from "../../../src/api/kinds.ts";
 import { runtimeID } from "../../../src/api/pod.ts";
+import { DUMP_STEPS } from "../../../src/engine/steps.ts";
 import type { Pod } from "../../../src/kube/resources.ts";
+import { askFor, counted, counts, HOLDER_OPTIONS, holder, isLocked } from "../../support/holder.ts";
 import { installKcr } from "../../support/install.ts";
 import { ARCHIVES, Installation } from "../../support/installation.ts";
 import { advance, carrier, mark } from "../../support/programs.ts";
 import { capture, crash, deployProtected, handlersReady, KCR } from "../../support/runtime.ts";
+import { Holder } from "../../support/steps.ts";
 import { crashAndCompare, deployTorn } from "../../support/torn.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { count, counter, RARELY, redis, redisCommand, World } from "../../support/world.ts";
@@ -22,7 +25,8 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     world = await World.enter(cluster!, "engine");
     kcr = new Installation(world);
     node = world.worker("2.4");
-    await installKcr(world.cluster, {}, { engine: "runc" });
+    // One dump at each step at the same time.
+    await installKcr(world.cluster, { limits: { perNode: DUMP_STEPS.length } }, { engine: "runc" });
     await handlersReady(world);
   });
   afterAll(async () => {
@@ -34,7 +38,6 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
   const onNode = (script: string, name = node) => world.cluster.nodeExec(name, ["sh", "-c", script]);
   /** What is left of direct dumps on a node. */
   const leftovers = (name = node) => onNode(`ls ${KCR.dumps} 2>/dev/null || true`, name);
-  const request = (name: string) => world.client.get(requests, { namespace: world.namespace, name });
   const checkpointsOf = async (pod: Pod) => {
     const labelSelector = `pod=${pod.metadata.name}`;
     return (await world.client.list(checkpoints, { namespace: world.namespace, labelSelector })).items;
@@ -110,20 +113,30 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     await inside;
   });
 
-  it("says what CRIU failed at, by its own log", async () => {
-    const holding =
-      "head -c 20000000 /dev/zero >/tmp/large; exec 3</tmp/large; rm /tmp/large; exec sleep infinity";
-    const pod = await deploy("ghost", {
-      image: world.cluster.images.busybox,
-      command: ["sh", "-c", holding],
-    });
-    await waitFor("the file to be gone", () =>
-      world.exec(pod, ["sh", "-c", "[ -e /tmp/large ] || readlink /proc/1/fd/3"]),
-    );
-    const { status } = await world.request("ghost", { podReference: { name: pod.metadata.name } });
+  it("says what CRIU failed at, by its own log, and saves it with the options that the pod then asks for", async () => {
+    const container = await holder(world);
+    const pod = await deploy("options", container);
+    await counts(world, pod);
+    const { status } = await world.request("options", { podReference: { name: pod.metadata.name } });
     expect(status).toMatchObject({ phase: "Failed", reason: "DeletedFileTooLarge" });
     expect(status?.message).toContain("Can't dump ghost file");
     expect(await leftovers()).toBe("");
+
+    await askFor(world, pod, HOLDER_OPTIONS);
+    const before = await counted(world, pod);
+    const criuOptions = "file-locks ghost-limit=8388608";
+    expect((await capture(world, pod)).status).toMatchObject({ criuOptions, engine: "runc" });
+    await crash(world, pod);
+    expect(await counts(world, pod)).toBeGreaterThan(before);
+    expect(await isLocked(world, pod)).toBe(true);
+
+    // Of a pod that is not of the class it is the program of the dump that asks CRIU for it.
+    const plain = await world.deploy({ name: "plain", node, containers: [container] });
+    await counts(world, plain);
+    await askFor(world, plain, HOLDER_OPTIONS);
+    expect((await world.checkpoint(plain)).status).toMatchObject({ criuOptions, engine: "runc" });
+    const { note } = await world.event("CriuOptionsIgnored", plain.metadata.name);
+    expect(note).toContain("is dumped with file-locks, and a restore through an image is made without");
   });
 
   /** A program whose dump takes a while: much in memory, and much in a file of its own. */
@@ -144,27 +157,45 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     );
   const atStep = (pod: Pod, step: string) => `grep -q ${step} ${KCR.dumps}/${idOf(pod)}/step`;
 
-  it.each(["dumping", "copying", "packing"])(
-    "whose agent is killed while it is at %s: the container runs on, and the request ends with one Checkpoint",
-    async (step) => {
-      const pod = await deployLarge(`agent-${step}`);
-      const killed = kcr.killOnce(await kcr.agent(node), atStep(pod, step));
-      await world.ask(step, { podReference: { name: pod.metadata.name } });
-      await killed;
-      expect((await request(step)).status?.phase, "it was over before the kill").toBe("InProgress");
-      await runs(pod);
+  it("whose agent is killed, whatever step they are at: the containers run on, each request ends with one Checkpoint", async () => {
+    await using holding = await Holder.on(world, node);
+    const held = await Promise.all(
+      DUMP_STEPS.map(async (step) => {
+        const pod = await deploy(`agent-${step}`, counter(world));
+        await count(world, pod);
+        return await holding.hold(pod, step);
+      }),
+    );
+    const frozen = await Promise.all(held.map(async (one) => ((await one.isFrozen()) ? one.step : [])));
+    expect(frozen.flat()).toEqual(["pausing", "dumping"]);
+    expect(await checkpointsOf(held[0]!.pod)).toEqual([]);
 
-      expect((await world.ended(step)).status?.phase).toBe("Completed");
+    await kcr.signal(await kcr.agent(node), "SIGKILL");
+    const killed = Date.now();
+    const ran = held.map(async (one) => {
+      const before = await one.count();
+      await one.letGo();
+      await waitFor(`the container at ${one.step} to count`, async () => (await one.count()) > before + 1, {
+        intervalMs: 50,
+      });
+      expect(await one.isFrozen(), one.step).toBe(false);
+      return Date.now() - killed;
+    });
+    expect(Math.max(...(await Promise.all(ran)))).toBeLessThan(10_000);
+
+    const after = held.map(async ({ step, pod }) => {
+      expect((await world.ended(step)).status?.phase, step).toBe("Completed");
       const taken = await checkpointsOf(pod);
-      expect(taken).toHaveLength(1);
+      expect(taken, step).toHaveLength(1);
       await world.good(taken[0]!.metadata.name);
-      await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
-      await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
-      expect(await onNode(`ls -a ${ARCHIVES}`)).not.toContain(".part");
       // And the next one works.
       expect((await world.checkpoint(pod)).status?.engine).toBe("runc");
-    },
-  );
+    });
+    await Promise.all(after);
+    await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
+    await waitFor("no archive to be left", async () => (await kcr.ownArchives(node)).length === 0);
+    expect(await onNode(`ls -a ${ARCHIVES}`)).not.toContain(".part");
+  });
 
   it("whose program is killed altogether, agent and all: the container runs on, and the next dump works", async () => {
     const pod = await deployLarge("all");
