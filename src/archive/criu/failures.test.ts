@@ -25,6 +25,10 @@ const LINES: [string, string][] = [
     "(00.1) Error (criu/files-ext.c:94): Can't dump file 3 of that type [600] (unknown /[secretmem])",
   ],
   [
+    "FileUnsupported",
+    "(00.1) Error (criu/files-reg.c:1320): Can't create link remap for /tmp/x. Use link-remap option.",
+  ],
+  [
     "DeletedFileTooLarge",
     "(00.1) Error (criu/files-reg.c:1031): Can't dump ghost file /tmp/x of 2097152 size, increase limit",
   ],

@@ -15,7 +15,7 @@ export const CRIU_FAILURES = [
     "DeviceInUse",
     /Can't dump file \d+ of that type \[2\d{4}\]|chr (?:195|226|234|235|236|237|238|239|507|508|509|510|511):/,
   ],
-  ["FileUnsupported", /Can't dump file \d+ of that type|Unknown shit|Can't find type for/],
+  ["FileUnsupported", /Can't dump file \d+ of that type|Unknown shit|Can't find type for|create link remap/],
   ["DeletedFileTooLarge", /Can't dump ghost file/],
   ["FileChanged", /File .* has bad (?:size|mode)/],
   ["FileMissing", /Can't open file .* on restore|Can't open file .*: No such file/],
