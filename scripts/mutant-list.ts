@@ -1181,6 +1181,20 @@ export const mutants: readonly Mutant[] = [
     test: integration(TRANSFERS, "a copy is not handed to a node that nobody wants it on"),
   },
   {
+    fault: "whoever has a certificate of an agent has every copy of a cluster",
+    file: "src/transfer/server.ts",
+    find: "if (!(await options.mayHave(node, asked.copy, stop.signal))) return answer(response, 403);",
+    replace: "await options.mayHave(node, asked.copy, stop.signal);",
+    ...disruptive("transfer.test.ts", "without the certificate of an agent"),
+  },
+  {
+    fault: "what came before an agent was killed comes again",
+    file: "src/transfer/part.ts",
+    find: "if (size > wanted.size) await part.#empty();",
+    replace: "if (size > 0) await part.#empty();",
+    ...disruptive("transfer.test.ts", "alone comes from there"),
+  },
+  {
     fault: "a node's own Checkpoint opens any copy of another's",
     file: "src/agent/transfer/reasons.ts",
     find: "if (nodeName === self || nodeName !== node) return true;",
