@@ -1092,7 +1092,51 @@ export const mutants: readonly Mutant[] = [
     file: "src/agent/dump/controller.ts",
     find: "|| !(await engine.settled(source))",
     replace: "",
-    ...disruptive("engine-runc.test.ts", "killed while it is at copying"),
+    ...disruptive("engine-runc.test.ts", "whatever step they are at"),
+  },
+
+  // options of CRIU's
+  {
+    fault: "a pod may ask CRIU for anything",
+    file: "src/store/criu-options.ts",
+    find: "if (!isName(name)) return refused(",
+    replace: "if (!isName(name)) continue;\n    if (more.length > 99) return refused(",
+    test: unit("src/store/criu-options.test.ts", "is refused, with what is allowed"),
+  },
+  {
+    fault: "a restore takes no lock again that the checkpoint was made with",
+    file: "src/store/criu-options.ts",
+    find: '"file-locks": { dump: "--file-locks", restore: "--file-locks" },',
+    replace: '"file-locks": { dump: "--file-locks" },',
+    test: unit("src/store/criu-options.test.ts", "become flags of the runtime"),
+  },
+  {
+    fault: "options that do not hold for a pod are not spoken of",
+    file: "src/agent/dump/decide.ts",
+    find: "if (handlerOf(pod) !== undefined || criuOptions.length === 0) return undefined;",
+    replace: "if (pod !== undefined) return undefined;",
+    test: unit("src/agent/dump/decide.test.ts", "options of CRIU's that a pod asks for"),
+  },
+  {
+    fault: "what CRIU said of the dump before is told of this one",
+    file: "src/agent/dump/through-handler.ts",
+    find: " && Date.parse(note.time) >= began.getTime()",
+    replace: " && began !== undefined",
+    test: unit("src/agent/dump/through-handler.test.ts", "a note of a dump before"),
+  },
+  {
+    fault: "engine runc: a pod's options do not reach CRIU",
+    file: "src/engine/kcr-dump.c",
+    find: "if (configured) n += flags_in(options, argv + n);",
+    replace: "if (configured) flags_in(options, argv + n);",
+    test: unit(DIRECT, "the options that the pod asks for"),
+  },
+  {
+    fault: "the handler passes a pod's options on for any container",
+    file: "src/runtime/kcr-runtime.c",
+    find: "if (value == NULL) i++;",
+    replace: "",
+    test: unit(FAST, "with the options that the agent wrote down"),
   },
 
   // from node to node
