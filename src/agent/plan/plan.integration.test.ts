@@ -286,6 +286,45 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       await withCandidates(pod, "foreign");
     });
 
+    it("leave out what does not fit the node, and say so once on pod and workload", async () => {
+      const owner = await client.create(deployments, {
+        metadata: { name: "cache", namespace },
+        spec: {
+          selector: { matchLabels: { app: "cache" } },
+          template: {
+            metadata: { labels: { app: "cache" } },
+            spec: { containers: [{ name: "app", image: "app:1" }] },
+          },
+        },
+      });
+      await schedule({}, owner);
+      const pod = await makePod("cache-0");
+      await created(pod, "c0");
+      await checkpoint("one", pod);
+      const far = await checkpoint("far", pod, { at: 60, environment: { cpuFeatures: ["no_such_flag"] } });
+      await startAgent();
+      await withCandidates(pod, "one");
+      const told = () =>
+        waitFor("both Events", async () => {
+          const { items } = await client.list(events, { namespace });
+          const of = items.filter((e) => e.reason === "NodeDiffers");
+          return of.length >= 2 && of;
+        });
+      const first = await told();
+      expect(first.map((e) => e.regarding?.kind).sort()).toEqual(["Deployment", "Pod"]);
+      expect(first[0]?.note).toContain(
+        "CPU features (no_such_flag at the checkpoint, none of these on the node)",
+      );
+
+      await stopAgent();
+      await startAgent();
+      await writeStatus(client, checkpoints, await client.get(checkpoints, far.metadata), {
+        environment: undefined,
+      });
+      await withCandidates(pod, "far", "one");
+      expect((await told()).map((e) => e.metadata.uid)).toEqual(first.map((e) => e.metadata.uid));
+    });
+
     it("are there again after the agent was killed, and its directory lost", async () => {
       await schedule();
       const pod = await makePod("cache-0");

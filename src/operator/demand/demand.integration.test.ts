@@ -5,8 +5,10 @@ import { startRegistry, type TestRegistry } from "../../../test/support/registry
 import { waitFor } from "../../../test/support/wait-for.ts";
 import { type Checkpoint, RUNTIME_HANDLER } from "../../api/checkpoint.ts";
 import { findCondition, setCondition } from "../../api/conditions.ts";
+import type { Facts } from "../../api/facts.ts";
 import { API_VERSION } from "../../api/group.ts";
 import { checkpoints, isTerminal, requests, restores, schedules } from "../../api/kinds.ts";
+import { FACTS_ANNOTATION } from "../../api/labels.ts";
 import { findContainer } from "../../api/pod.ts";
 import { readRecords } from "../../api/records.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
@@ -198,6 +200,50 @@ describe.skipIf(kubeconfig === undefined)("restores that are asked for", () => {
         (e) => e.reason === reason && e.regarding?.kind === kind,
       ),
     );
+
+  it("into a node that it does not fit fails before anything is saved or stopped", async () => {
+    const namespace = await makeNamespace(client, "misfit");
+    const pod = await runningPod(namespace, RUNTIME_HANDLER);
+    const facts: Facts = { architecture: "amd64", cpuFeatures: ["avx", "sse2"] };
+    const annotate = (text: string | null) =>
+      client.patch(
+        nodes,
+        { name: NODE },
+        {
+          type: "merge",
+          body: { metadata: { annotations: { [FACTS_ANNOTATION]: text } } },
+        },
+      );
+    await annotate(JSON.stringify(facts));
+    try {
+      const old = await taken(pod, "old", {
+        environment: { ...facts, cpuFeatures: ["avx", "avx512f", "sse2"] },
+      });
+      const before = await client.get(pods, pod.metadata);
+      const refused = await reached(await ask(namespace, "back"), "Failed");
+      expect(refused.status).toMatchObject({
+        reason: "NodeDiffers",
+        message: expect.stringContaining("avx512f at the checkpoint, none of these on the node"),
+      });
+      expect(refused.status?.savedCheckpoint).toBeUndefined();
+      expect((await client.list(requests, { namespace })).items).toEqual([]);
+      expect(await client.get(pods, pod.metadata)).toEqual(before);
+      expect((await client.get(checkpoints, old.metadata)).metadata.resourceVersion).toBe(
+        old.metadata.resourceVersion,
+      );
+      await eventOf(namespace, "NodeDiffers", "Pod");
+
+      // Of the same node it is: and what is not known of both is told.
+      await writeStatus(client, checkpoints, await client.get(checkpoints, old.metadata), {
+        environment: facts,
+      });
+      const again = await ask(namespace, "again", { discardCurrent: true });
+      await reached(again, "Restoring");
+      expect((await eventOf(namespace, "Restoring", "CheckpointRestore"))?.note).toContain("not known of");
+    } finally {
+      await annotate(null);
+    }
+  });
 
   it("by the handler goes from save to arm to restart, whoever leads at each step", async () => {
     const namespace = await makeNamespace(client, "runtime");
