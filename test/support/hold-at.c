@@ -1,14 +1,13 @@
 /*
  * hold-at <file> <text> <mark>: whoever opens the file while that text is in it waits until <mark>.go is there.
- * <mark>.set says that it is watched, <mark>.held that somebody waits.
+ * <mark>.set says that it is watched, <mark>.held that somebody waits. With <mark>.go it ends.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <stdbool.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fanotify.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char *mark;
@@ -30,15 +29,19 @@ int main(int argc, char **argv) {
     return 1;
   }
   touch("set");
-  for (struct fanotify_event_metadata event; read(watch, &event, sizeof event) == sizeof event; close(event.fd)) {
+  struct pollfd next = {.fd = watch, .events = POLLIN};
+  while (access(name("go"), F_OK) != 0) {
+    struct fanotify_event_metadata event;
+    if (poll(&next, 1, 20) <= 0) continue;
+    if (read(watch, &event, sizeof event) != sizeof event) return 1;
     char text[64] = "";
-    bool held = pread(event.fd, text, sizeof text - 1, 0) >= 0 && strcmp(text, argv[2]) == 0;
-    struct timespec rest = {.tv_nsec = 5000000};
-    if (held) touch("held");
-    while (held && access(name("go"), F_OK) != 0) nanosleep(&rest, NULL);
+    if (pread(event.fd, text, sizeof text - 1, 0) >= 0 && strcmp(text, argv[2]) == 0) {
+      touch("held");
+      while (access(name("go"), F_OK) != 0) poll(NULL, 0, 5);
+    }
     struct fanotify_response answer = {.fd = event.fd, .response = FAN_ALLOW};
     if (write(watch, &answer, sizeof answer) < 0) return 1;
-    if (held) return 0;
+    close(event.fd);
   }
-  return 1;
+  return 0;
 }

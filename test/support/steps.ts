@@ -42,7 +42,8 @@ export class Holder implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.allSettled(this.#holding);
+    await this.#sh(`for set in ${this.#directory}/*.set; do touch \${set%set}go; done`);
+    await Promise.all(this.#holding);
     await this.#sh(`rm -r ${this.#directory}`);
   }
 
@@ -54,7 +55,7 @@ export class Holder implements AsyncDisposable {
     const mark = `${this.#directory}/${step}`;
     // Somebody is in the container, who keeps the dump waiting until all is prepared.
     const script = "touch /tmp/in; until [ -e /tmp/out ]; do usleep 20000; done";
-    this.#holding.push(this.#world.exec(pod, ["sh", "-c", script]).catch(() => {}));
+    this.#world.exec(pod, ["sh", "-c", script]).catch(() => {});
     await this.#until(`[ -e ${root}/tmp/in ]`);
     await this.#world.ask(step, { podReference: { name: pod.metadata.name } });
     await this.#until(`grep -q waiting ${dump}/step`);
@@ -62,7 +63,8 @@ export class Holder implements AsyncDisposable {
     const group = (await this.#sh(`echo ${state}`)).trim();
     const leave = () => this.#sh(`touch ${root}/tmp/out`);
     if (step !== "waiting") {
-      this.#holding.push(this.#sh(`${this.#directory}/${PLACE} ${dump}/step ${step} ${mark}`));
+      const hold = `${this.#directory}/${PLACE} ${dump}/step ${step} ${mark}`;
+      this.#holding.push(this.#sh(hold).catch(() => {}));
       await this.#until(`[ -e ${mark}.set ]`);
       await leave();
       await this.#until(`[ -e ${mark}.held ]`);

@@ -158,14 +158,14 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
   const atStep = (pod: Pod, step: string) => `grep -q ${step} ${KCR.dumps}/${idOf(pod)}/step`;
 
   it("whose agent is killed, whatever step they are at: the containers run on, each request ends with one Checkpoint", async () => {
+    const pods = DUMP_STEPS.map(async (step) => {
+      const pod = await world.deploy({ name: `agent-${step}`, node, containers: [counter(world)] });
+      await count(world, pod);
+      return { step, pod };
+    });
+    const running = await Promise.all(pods);
     await using holding = await Holder.on(world, node);
-    const held = await Promise.all(
-      DUMP_STEPS.map(async (step) => {
-        const pod = await deploy(`agent-${step}`, counter(world));
-        await count(world, pod);
-        return await holding.hold(pod, step);
-      }),
-    );
+    const held = await Promise.all(running.map(({ step, pod }) => holding.hold(pod, step)));
     const frozen = new Set<DumpStep>();
     for (const one of held) if (await one.isFrozen()) frozen.add(one.step);
     expect([...frozen]).toEqual(["pausing", "dumping"]);
