@@ -340,6 +340,48 @@ export const ERRORS = {
     remedy:
       "The message and the node's annotation kcr.io/runtime-selftest say where it ended. Pods of class kcr go to other nodes; it is tried again.",
   },
+  KubeconfigUnusable: {
+    means: "The kubeconfig names no cluster that could be asked.",
+    remedy: "Look at kubectl config get-contexts; choose one by --context, or a file by --kubeconfig.",
+  },
+  ApiUnreachable: {
+    means: "The API server of the cluster gave no answer.",
+    remedy: "Look whether kubectl get nodes works, with the same --context and --kubeconfig.",
+  },
+  ApiUnauthorized: {
+    means: "The API server does not take the credentials of the kubeconfig.",
+    remedy: "Log in to the cluster anew, as kubectl needs it too.",
+  },
+  ApiForbidden: {
+    means: "The account of the kubeconfig may not do this.",
+    remedy:
+      "Ask for the role kcr-view, kcr-operate or kcr-read-memory in that namespace; -n names another one.",
+  },
+  ApiNotFound: {
+    means: "There is no object of that name.",
+    remedy: "Look for it with kubectl get; -n names another namespace.",
+  },
+  ApiRefused: {
+    means: "The API server did not do what it was asked, and said why.",
+    remedy: "Change what its words name, or try again if another write was quicker.",
+  },
+  NotInstalled: {
+    means: "The cluster does not know kcr's kinds.",
+    remedy: "Install kcr, or choose another cluster with --context.",
+  },
+  ArchiveUnsupported: {
+    means: "The archive is well formed, but of a kind that is not read.",
+    remedy:
+      "Give a checkpoint archive of containerd, CRI-O or Podman: a tar, plain or compressed by gzip or zstd.",
+  },
+  FileUnreadable: {
+    means: "A file that was named does not exist or may not be read.",
+    remedy: "Check its path and its permissions.",
+  },
+  FileUnwritable: {
+    means: "A file cannot be written where it was to go.",
+    remedy: "Name another place with -o, or make room there.",
+  },
   Internal: {
     means: "Something kcr did not expect.",
     remedy: "Report it with the log of the operator or agent.",

@@ -1,0 +1,13 @@
+import type { Command } from "commander";
+import type { Io } from "../io.ts";
+import { registerVersion } from "./version.ts";
+
+/** Adds one command to the program. */
+export type Register = (program: Command, io: Io) => void;
+
+/** All commands, as the help lists them. */
+export const GROUPS: readonly { heading: string; register: readonly Register[] }[] = [
+  { heading: "On a cluster:", register: [] },
+  { heading: "Inside a checkpoint (a file, a Checkpoint, an image):", register: [] },
+  { heading: "kcr itself:", register: [registerVersion] },
+];

@@ -1,0 +1,21 @@
+import { processIo } from "./io.ts";
+import { programName, run } from "./program.ts";
+
+/** The program `kubectl kcr`, also called `kcr`. */
+
+const interrupt = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => interrupt.abort(new Error(`interrupted (${signal})`)));
+}
+// A reader that has seen enough, such as `head`, is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+// Set, not exited with: what was written may still be on its way.
+process.exitCode = await run(
+  processIo(interrupt.signal),
+  process.argv.slice(2),
+  programName(process.argv[1]),
+);

@@ -1,0 +1,64 @@
+import { basename } from "node:path";
+import { Command, CommanderError } from "commander";
+import { withClusterFlags } from "./cluster.ts";
+import { GROUPS } from "./commands/index.ts";
+import { errorLines, UsageError } from "./errors.ts";
+import { EXIT } from "./exit.ts";
+import type { Io } from "./io.ts";
+import { VERSION } from "./version.ts";
+
+/** How a person calls it: as a plugin of kubectl, or by itself. */
+export const programName = (file: string | undefined): string =>
+  /^kubectl-kcr(\.\w+)?$/.test(basename(file ?? "")) ? "kubectl kcr" : "kcr";
+
+/** The program with all its commands. */
+export function createProgram(io: Io, name = "kcr"): Command {
+  const program = withClusterFlags(
+    new Command(name)
+      .description("Checkpoint and restore for Kubernetes workloads, and a look inside checkpoints")
+      .version(VERSION, "--version", "this program's version")
+      .helpOption("-h, --help", "help for a command")
+      .configureHelp({ showGlobalOptions: true })
+      .configureOutput({
+        writeOut: (text) => io.stdout.write(text),
+        // The error itself is printed by run().
+        writeErr: () => {},
+        getOutHelpWidth: () => io.columns ?? 100,
+        getErrHelpWidth: () => io.columns ?? 100,
+        getOutHasColors: () => io.colour,
+      })
+      .exitOverride(),
+  );
+  for (const { heading, register } of GROUPS) {
+    program.commandsGroup(heading);
+    for (const one of register) one(program, io);
+  }
+  program.helpCommand(false);
+  return program;
+}
+
+/** Runs one command line (without node and script), prints what goes wrong, and gives the exit code. */
+export async function run(io: Io, args: readonly string[], name?: string): Promise<number> {
+  const program = createProgram(io, name);
+  try {
+    if (args.length === 0) {
+      program.outputHelp();
+      return EXIT.done;
+    }
+    await program.parseAsync(args, { from: "user" });
+    return io.exitCode;
+  } catch (error) {
+    if (io.signal.aborted) return EXIT.interrupted;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.done;
+      io.stderr.write(`${error.message}\n  ${program.name()} --help lists the commands\n`);
+      return EXIT.usage;
+    }
+    if (error instanceof UsageError) {
+      io.stderr.write(`error: ${error.message}\n`);
+      return EXIT.usage;
+    }
+    io.stderr.write(`${errorLines(error).join("\n")}\n`);
+    return EXIT.failed;
+  }
+}
