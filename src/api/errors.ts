@@ -382,6 +382,37 @@ export const ERRORS = {
     means: "A file cannot be written where it was to go.",
     remedy: "Name another place with -o, or make room there.",
   },
+  ArchiveNowhere: {
+    means: "No copy of the Checkpoint's archive is anywhere that it could be downloaded from.",
+    remedy:
+      "If the Checkpoint is new, wait until it is Restorable; else its node is away, or its copy and its image are gone.",
+  },
+  DownloadUnavailable: {
+    means: "The download part does not run, or does not answer.",
+    remedy: "Look at the pods of namespace kcr-download; the download goes on when one is ready.",
+  },
+  DownloadForbidden: {
+    means: "The account of the kubeconfig may not read what is in Checkpoints.",
+    remedy:
+      "Ask for ClusterRole kcr-read-memory in the Checkpoint's namespace and Role kcr-read-memory in namespace kcr-download.",
+  },
+  DownloadEnded: {
+    means: "The download part does not take the token: the CheckpointDownload has expired or was deleted.",
+    remedy: "Run the command again; it goes on with what has come.",
+  },
+  DownloadInterrupted: {
+    means: "A download was broken off.",
+    remedy: "Run the same command again; it goes on with what has come.",
+  },
+  DownloadDamaged: {
+    means: "What was downloaded is not the archive that the Checkpoint tells of.",
+    remedy:
+      "Run the command again; if it happens again, the copy is damaged: look at the Checkpoint's conditions.",
+  },
+  FileExists: {
+    means: "The file that was to be written exists.",
+    remedy: "Name another one with -o, or give --force to replace it.",
+  },
   Internal: {
     means: "Something kcr did not expect.",
     remedy: "Report it with the log of the operator or agent.",
