@@ -61,7 +61,7 @@ describe("the line", () => {
     expect(line("downloading", { done: 25 * MiB, total: 100 * MiB }, 5000)).toBe(
       "downloading  [######------------------]   25% of 100 MiB  5.0 MiB/s  15s left",
     );
-    expect(line("reading", { done: 25 * MiB }, 5000)).toBe("reading  25 MiB  5.0 MiB/s");
+    expect(line("reading", { done: 25 * MiB }, 5000)).toBe("reading  25.0 MiB  5.0 MiB/s");
     expect(line("done", { done: 2, total: 1 }, 5000)).toContain("[########################]  100% of 1 B");
   });
 });
