@@ -42,7 +42,8 @@ describe("imports go downwards only", () => {
       const allowed = LIBRARIES[from] ?? Object.keys(LIBRARIES);
       expect([...Object.keys(LIBRARIES), ...PROGRAMS]).toContain(from);
       for (const to of importsOf(path)) {
-        if (to !== MANIFEST && folder(to) !== from && !allowed.includes(folder(to))) wrong.push(`${path} -> ${to}`);
+        if (to !== MANIFEST && folder(to) !== from && !allowed.includes(folder(to)))
+          wrong.push(`${path} -> ${to}`);
       }
     }
     expect(wrong).toEqual([]);
