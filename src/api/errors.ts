@@ -391,6 +391,10 @@ export const ERRORS = {
     means: "The download part does not run, or does not answer.",
     remedy: "Look at the pods of namespace kcr-download; the download goes on when one is ready.",
   },
+  KeyUnsuitable: {
+    means: "A token cannot be sealed for the public key of a CheckpointDownload.",
+    remedy: "Make a new X25519 key pair and a new CheckpointDownload.",
+  },
   DownloadForbidden: {
     means: "The account of the kubeconfig may not read what is in Checkpoints.",
     remedy:

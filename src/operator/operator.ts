@@ -28,6 +28,7 @@ import {
   trimPod,
 } from "./context.ts";
 import { demandController } from "./demand/controller.ts";
+import { downloadCaches, downloadController } from "./download/controller.ts";
 import { nodeAccounts, nodeController } from "./node/controller.ts";
 import { reportController } from "./report/controller.ts";
 import { requestController } from "./request/controller.ts";
@@ -126,10 +127,12 @@ export function createOperator(options: OperatorOptions): Operator {
       ? createCertificates({ ...common, namespace })
       : undefined;
   const accounts = options.nodeAccounts ? nodeAccounts(common) : undefined;
+  const forDownloads = downloadCaches(common);
   const all: Array<Pick<Cache<Pod>, "synced" | "run">> = [
     ...Object.values(caches),
     ...(webhook?.caches ?? []),
     ...Object.values(accounts ?? {}),
+    ...Object.values(forDownloads),
     ...workloads.map(({ cache }) => cache),
   ];
 
@@ -157,6 +160,7 @@ export function createOperator(options: OperatorOptions): Operator {
             reportController(context),
             ...strategyControllers(context),
             demandController(context),
+            downloadController(context, forDownloads),
             ...(accounts === undefined
               ? []
               : [nodeController({ ...common, nodes: caches.nodes, existing: accounts })]),
