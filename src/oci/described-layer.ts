@@ -6,7 +6,7 @@ import type { Digest } from "./digest.ts";
 import { type Descriptor, MEDIA_TYPE } from "./manifest.ts";
 import type { BlobSource } from "./source.ts";
 
-/** A layer, whereever its bytes are. */
+/** A layer, wherever its bytes are. */
 export interface DescribedLayer extends Descriptor {
   /** The digest of the uncompressed tar, which an image's config names. */
   diffId: Digest;
@@ -18,6 +18,10 @@ const COMPRESSIONS = [
   { magic: [0x28, 0xb5, 0x2f, 0xfd], mediaType: MEDIA_TYPE.layerZstd, unpacker: createZstdDecompress },
 ] as const;
 
+/** Whether a tar is compressed, by how it begins. */
+export const isCompressed = async (source: BlobSource): Promise<boolean> =>
+  kindOf(await beginning(source)) !== undefined;
+
 /**
  * Reads a tar once to say what it is as a layer: plain, or compressed with gzip or zstd, by how it begins.
  *
@@ -27,8 +31,7 @@ export async function describeLayer(
   source: BlobSource,
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: (read: number) => void } = {},
 ): Promise<DescribedLayer> {
-  const head = await beginning(source);
-  const kind = COMPRESSIONS.find(({ magic }) => magic.every((byte, index) => head[index] === byte));
+  const kind = kindOf(await beginning(source));
   const outer = createHash("sha256");
   const inner = createHash("sha256");
   let read = 0;
@@ -54,6 +57,9 @@ export async function describeLayer(
   const diffId: Digest = kind ? `sha256:${inner.digest("hex")}` : digest;
   return { mediaType: kind?.mediaType ?? MEDIA_TYPE.layer, digest, size: source.size, diffId };
 }
+
+const kindOf = (head: Uint8Array) =>
+  COMPRESSIONS.find(({ magic }) => magic.every((byte, index) => head[index] === byte));
 
 async function beginning(source: BlobSource): Promise<Uint8Array> {
   for await (const chunk of source.read(0)) return Uint8Array.from(chunk.subarray(0, 4));
