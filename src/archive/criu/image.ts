@@ -1,4 +1,4 @@
-import { type Bytes, Window } from "../bytes.ts";
+import type { Bytes } from "../bytes.ts";
 import { ArchiveError } from "../errors.ts";
 
 /**
@@ -13,8 +13,14 @@ export const IMAGE_MAGIC = {
   inventory: 0x58313116,
   pstree: 0x50273030,
   core: 0x55053847,
-  files: 0x56303138,
+  ids: 0x54432030,
   mm: 0x57492820,
+  pagemap: 0x56084025,
+  fdinfo: 0x56213732,
+  files: 0x56303138,
+  remaps: 0x59133954,
+  memfds: 0x48453499,
+  fs: 0x51403912,
   stats: 0x57093306,
 } as const;
 
@@ -36,18 +42,49 @@ export async function openImage(bytes: Bytes, kind: ImageKind): Promise<number> 
   throw new ArchiveError("malformed", `${bytes.name}: not an image of CRIU's of kind ${kind}`);
 }
 
+/** How much of an image is read at once. */
+const BATCH_BYTES = 256 * 1024;
+
+/**
+ * The messages of an image, some at a time, for files whose records hold nothing else. They are views of memory of
+ * their own.
+ */
+export async function* imageBatches(
+  bytes: Bytes,
+  kind: ImageKind,
+): AsyncGenerator<Buffer[], void, undefined> {
+  let at = await openImage(bytes, kind);
+  for (let wanted = BATCH_BYTES; at < bytes.size; ) {
+    const chunk = await bytes.read(at, Math.min(wanted, bytes.size - at));
+    const records: Buffer[] = [];
+    let used = 0;
+    let next = 4;
+    for (;;) {
+      if (used + 4 > chunk.length) break;
+      const length = chunk.readUInt32LE(used);
+      if (length > RECORD_LIMIT) {
+        throw new ArchiveError(
+          "too-large",
+          `${bytes.name}: a record of ${length} bytes at byte ${at + used}`,
+        );
+      }
+      next = 4 + length;
+      if (used + next > chunk.length) break;
+      records.push(chunk.subarray(used + 4, used + next));
+      used += next;
+    }
+    if (used === 0 && at + chunk.length === bytes.size) {
+      throw new ArchiveError("truncated", `${bytes.name}: ends within the record at byte ${at}`);
+    }
+    if (records.length > 0) yield records;
+    at += used;
+    wanted = Math.max(BATCH_BYTES, next);
+  }
+}
+
 /** The messages of an image, one after the other, for files whose records hold nothing else. */
 export async function* imageRecords(bytes: Bytes, kind: ImageKind): AsyncGenerator<Buffer, void, undefined> {
-  const window = new Window(bytes);
-  let at = await openImage(bytes, kind);
-  while (at < bytes.size) {
-    const length = (await window.read(at, 4)).readUInt32LE(0);
-    if (length > RECORD_LIMIT) {
-      throw new ArchiveError("too-large", `${bytes.name}: a record of ${length} bytes at byte ${at}`);
-    }
-    yield Buffer.from(await window.read(at + 4, length));
-    at += 4 + length;
-  }
+  for await (const records of imageBatches(bytes, kind)) yield* records;
 }
 
 /** The first message of an image. Errors: `truncated` when there is none. */
