@@ -1,5 +1,6 @@
-import { type Bytes, bufferBytes } from "./bytes.ts";
+import { type Bytes, bufferBytes, readInto } from "./bytes.ts";
 import type { FileTable } from "./criu/files.ts";
+import { needImage } from "./criu/image.ts";
 import { type MemoryDescriptor, readMemoryDescriptor, type Vma } from "./criu/mm.ts";
 import { Pagemap } from "./criu/pagemap.ts";
 import { ArchiveError } from "./errors.ts";
@@ -33,6 +34,8 @@ export interface ReadOptions {
   signal?: AbortSignal;
   /** Bytes of a present piece at most; others are as long as they are. */
   pieceBytes?: number;
+  /** Gives the place where the bytes of the next present piece are put; by default in memory of their own. */
+  into?: (length: number) => Buffer;
 }
 
 const PIECE_BYTES = 1024 * 1024;
@@ -79,7 +82,7 @@ export class AddressSpace {
    * size cannot be known.
    */
   static async open(tar: Tar, pid: number, files: FileTable): Promise<AddressSpace> {
-    const descriptor = await readMemoryDescriptor(need(tar, `mm-${pid}.img`));
+    const descriptor = await readMemoryDescriptor(needImage(tar, `mm-${pid}.img`));
     const { pageSize } = descriptor;
     if (pageSize === undefined) {
       throw new ArchiveError(
@@ -107,7 +110,7 @@ export class AddressSpace {
   async *readRange(
     address: bigint,
     length: number,
-    { signal, pieceBytes = PIECE_BYTES }: ReadOptions = {},
+    { signal, pieceBytes = PIECE_BYTES, into = Buffer.allocUnsafe }: ReadOptions = {},
   ): AsyncGenerator<MemoryPiece, void, undefined> {
     const end = address + BigInt(length);
     let at = address;
@@ -120,7 +123,7 @@ export class AddressSpace {
       }
       if (mapping === undefined || at >= end) return;
       const until = mapping.end < end ? mapping.end : end;
-      yield* this.#readMapping(mapping, at, Number(until - at), { signal, pieceBytes });
+      yield* this.#readMapping(mapping, at, Number(until - at), { signal, pieceBytes, into });
       at = until;
     }
   }
@@ -149,7 +152,7 @@ export class AddressSpace {
     mapping: Mapping,
     address: bigint,
     length: number,
-    { signal, pieceBytes }: { signal: AbortSignal | undefined; pieceBytes: number },
+    { signal, pieceBytes, into }: ReadOptions & Required<Pick<ReadOptions, "pieceBytes" | "into">>,
   ): AsyncGenerator<MemoryPiece, void, undefined> {
     const { source, base } = await this.#sourceOf(mapping);
     if (source === undefined) {
@@ -167,7 +170,8 @@ export class AddressSpace {
       for (let done = 0; done < stretch.length; ) {
         signal?.throwIfAborted();
         const wanted = Math.min(pieceBytes, stretch.length - done);
-        const bytes = await source.pages.read(stretch.offset + done, wanted);
+        const bytes = into(wanted);
+        await readInto(source.pages, stretch.offset + done, bytes);
         yield { state: "present", address: start + BigInt(done), length: wanted, bytes, mapping };
         done += wanted;
       }
@@ -259,12 +263,6 @@ async function openSource(tar: Tar, name: string, pageSize: number): Promise<Sou
   if (pages !== undefined) return { pagemap, pages };
   if (pagemap.presentBytes > 0) throw missing(tar, `pages-${pagemap.pagesId}.img`);
   return { pagemap, pages: bufferBytes(`${tar.bytes.name}: no pages`, Buffer.alloc(0)) };
-}
-
-function need(tar: Tar, name: string): Bytes {
-  const image = tar.open(`checkpoint/${name}`);
-  if (image === undefined) throw missing(tar, name);
-  return image;
 }
 
 const missing = (tar: Tar, name: string): ArchiveError =>

@@ -1,6 +1,6 @@
 import { ArchiveError } from "../errors.ts";
 import type { Tar } from "../tar.ts";
-import { imageBatches } from "./image.ts";
+import { imageBatches, needImage } from "./image.ts";
 import { type Fields, parseMessage, signed } from "./message.ts";
 import { buffersOf, type InetSocket, inetSocket, type UnixSocket, unixSocket } from "./sockets.ts";
 
@@ -81,9 +81,7 @@ const REMAPPED_DELETED: ReadonlySet<number> = new Set([LINKED, GHOST]);
  * writes since 3.3; `too-large` for more files than are read.
  */
 export async function readFiles(tar: Tar): Promise<FileTable> {
-  const image = tar.open("checkpoint/files.img");
-  if (image === undefined)
-    throw new ArchiveError("missing", `${tar.bytes.name}: has no checkpoint/files.img`);
+  const image = needImage(tar, "files.img");
   const sources: Sources = {
     name: image.name,
     memfds: await readMemfds(tar),

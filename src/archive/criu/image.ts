@@ -1,5 +1,6 @@
 import type { Bytes } from "../bytes.ts";
 import { ArchiveError } from "../errors.ts";
+import type { Tar } from "../tar.ts";
 
 /**
  * CRIU's image files: two magic numbers, then records of a length and a protobuf message (criu/include/magic.h,
@@ -21,10 +22,18 @@ export const IMAGE_MAGIC = {
   remaps: 0x59133954,
   memfds: 0x48453499,
   fs: 0x51403912,
+  mounts: 0x55563928,
   stats: 0x57093306,
 } as const;
 
 export type ImageKind = keyof typeof IMAGE_MAGIC;
+
+/** An image of a checkpoint's archive, by its file name. Errors: `missing`. */
+export function needImage(tar: Tar, name: string): Bytes {
+  const image = tar.open(`checkpoint/${name}`);
+  if (image === undefined) throw new ArchiveError("missing", `${tar.bytes.name}: has no checkpoint/${name}`);
+  return image;
+}
 
 const RECORD_LIMIT = 16 * 1024 * 1024;
 
