@@ -147,6 +147,10 @@ test("an expression's match may be long", async () => {
   const bytes = pagesWith(16, { 5000: `a${"b".repeat(LONGEST_MATCH - 2)}c` });
   const [hit, ...more] = await found(await plain(bytes), regex("ab+c"), { pieceBytes: PAGE });
   expect([hit?.[1].length, more]).toEqual([LONGEST_MATCH, []]);
+  // Begins near the end of what is held, and goes on behind it.
+  const late = await plain(pagesWith(16, { 9000: "b".repeat(16_000) }));
+  const hits = await found(late, regex("b+"), { pieceBytes: PAGE });
+  expect(hits.map(([, match]) => match.length)).toEqual([16_000]);
 });
 
 test("counts what it looked at, and stops when it is told to", async () => {
