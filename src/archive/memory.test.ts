@@ -57,6 +57,16 @@ test("names mappings as the kernel does, with their permissions", async () => {
   expect(space.find(0xffffffffff600fffn)?.kind).toBe("vsyscall");
 });
 
+test("guard pages, which stand behind all mappings, are none", async () => {
+  const vmas = [
+    { start: 0x4000n, pages: 2 },
+    { start: 0x8000n, pages: 1 },
+    { start: 0x4000n, pages: 1, prot: 0, flags: 0, status: 1n << 16n },
+  ];
+  const space = await open(memoryImages({ pid: 1, vmas, runs: [], pages: Buffer.alloc(0) }));
+  expect(space.mappings.map(({ start }) => start)).toEqual([0x4000n, 0x8000n]);
+});
+
 test("gives all of a range, in order: pages, holes, what the parent has, and what is not mapped", async () => {
   const space = await open(
     memoryImages({

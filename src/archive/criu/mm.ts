@@ -68,6 +68,7 @@ const STATUS = {
   vvar: 1n << 12n,
   aio: 1n << 13n,
   memfd: 1n << 14n,
+  guard: 1n << 16n,
 } as const;
 
 const PROT_READ = 1;
@@ -89,6 +90,8 @@ export async function readMemoryDescriptor(image: Bytes): Promise<MemoryDescript
   const mappings: Vma[] = [];
   let last = 0n;
   for (const vma of mm.messages(14)) {
+    // Behind all others stand, since 4.2, the pages within them that madvise(2) made guards (MADV_GUARD_INSTALL).
+    if (((vma.big(7) ?? 0n) & STATUS.guard) !== 0n) continue;
     const mapping = mappingOf(vma, stack);
     if (mapping.start < last || mapping.end <= mapping.start || mapping.size > Number.MAX_SAFE_INTEGER) {
       throw new ArchiveError("malformed", `${image.name}: a mapping at 0x${mapping.start.toString(16)}`);
