@@ -365,9 +365,18 @@ export const ERRORS = {
     means: "The API server did not do what it was asked, and said why.",
     remedy: "Change what its words name, or try again if another write was quicker.",
   },
+  InstallIncomplete: {
+    means: "kcr was applied to the cluster, and not all of it came up in time.",
+    remedy:
+      "Look at what it waits for: kubectl -n kcr-system get pods, and their Events. Doing it again goes on waiting.",
+  },
+  UninstallIncomplete: {
+    means: "Not everything of kcr's could be taken away in time.",
+    remedy: "Look at what the message names, and do it again: it goes on where it was.",
+  },
   NotInstalled: {
     means: "The cluster does not know kcr's kinds.",
-    remedy: "Install kcr, or choose another cluster with --context.",
+    remedy: "Install kcr (kubectl kcr install), or choose another cluster with --context.",
   },
   ArchiveUnsupported: {
     means: "The archive is well formed, but of a kind that is not read.",

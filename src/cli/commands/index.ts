@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { Io } from "../io.ts";
 import { registerBuild } from "./build.ts";
 import { registerCheck } from "./check.ts";
+import { registerInstall } from "./install.ts";
 import { registerPush } from "./push.ts";
 import { registerVersion } from "./version.ts";
 
@@ -15,5 +16,5 @@ export const GROUPS: readonly { heading: string; register: readonly Register[] }
     heading: "Inside a checkpoint (a file, a Checkpoint, an image):",
     register: [registerBuild, registerPush],
   },
-  { heading: "kcr itself:", register: [registerVersion] },
+  { heading: "kcr itself:", register: [registerInstall, registerVersion] },
 ];
