@@ -1,6 +1,6 @@
 import type { Bytes } from "./bytes.ts";
 import { unpacked } from "./compression.ts";
-import { ArchiveError } from "./errors.ts";
+import { StreamedBytes } from "./streamed.ts";
 import { Tar, type TarEntry } from "./tar.ts";
 import { walkTar } from "./tar-walk.ts";
 
@@ -32,7 +32,9 @@ export async function unpackTar(packed: Bytes, signal?: AbortSignal): Promise<Ta
     kept.push({ offset: header.offset, bytes: Buffer.concat(await Array.fromAsync(content())) });
     keptBytes += header.size;
   }
-  const bytes = new UnpackedBytes(packed, { size, kept, signal });
+  const open = () => ({ position: 0, chunks: unpacked(packed, signal) });
+  const streamed = new StreamedBytes({ name: packed.name, size, open, skipBytes: Number.POSITIVE_INFINITY });
+  const bytes = new UnpackedBytes(streamed, kept);
   return Object.assign(new Tar(bytes, entries), { [Symbol.asyncDispose]: () => bytes.close() });
 }
 
@@ -41,105 +43,37 @@ interface Kept {
   bytes: Buffer;
 }
 
-/** The bytes of a stream at any place: cheap where they are kept, or lie behind those that were read last. */
+/** A stream of which small pieces are kept. */
 class UnpackedBytes implements Bytes {
   readonly name: string;
   readonly size: number;
-  readonly #packed: Bytes;
+  readonly #streamed: StreamedBytes;
   /** By their offsets. */
   readonly #kept: readonly Kept[];
-  readonly #signal: AbortSignal | undefined;
-  #stream: AsyncIterator<Buffer> | undefined;
-  /** What comes next of the stream, and where that is. */
-  #chunk: Buffer = Buffer.alloc(0);
-  #position = 0;
-  /** One reads at a time. */
-  #last: Promise<unknown> = Promise.resolve();
 
-  constructor(
-    packed: Bytes,
-    { size, kept, signal }: { size: number; kept: readonly Kept[]; signal: AbortSignal | undefined },
-  ) {
-    this.name = packed.name;
-    this.size = size;
-    this.#packed = packed;
+  constructor(streamed: StreamedBytes, kept: readonly Kept[]) {
+    this.name = streamed.name;
+    this.size = streamed.size;
+    this.#streamed = streamed;
     this.#kept = kept;
-    this.#signal = signal;
   }
 
   async read(offset: number, length: number): Promise<Buffer> {
-    const target = Buffer.allocUnsafe(length);
-    await this.readInto(offset, target);
-    return target;
+    const kept = this.#keptAt(offset, length);
+    return kept === undefined ? await this.#streamed.read(offset, length) : Buffer.from(kept);
   }
 
   async readInto(offset: number, target: Buffer): Promise<void> {
-    if (offset < 0 || offset + target.length > this.size) {
-      throw new ArchiveError("truncated", `${this.name}: ends before byte ${offset + target.length}`);
-    }
-    const { offset: start, bytes } = this.#keptAt(offset) ?? { offset: 0, bytes: Buffer.alloc(0) };
-    if (offset + target.length <= start + bytes.length) {
-      bytes.copy(target, 0, offset - start);
-      return;
-    }
-    const reading = this.#last.then(() => this.#unpack(offset, target));
-    this.#last = reading.catch(() => {});
-    await reading;
+    const kept = this.#keptAt(offset, target.length);
+    if (kept === undefined) await this.#streamed.readInto(offset, target);
+    else target.set(kept);
   }
 
-  async close(): Promise<void> {
-    await this.#last;
-    await this.#stop();
+  close(): Promise<void> {
+    return this.#streamed.close();
   }
 
-  async #unpack(offset: number, target: Buffer): Promise<void> {
-    if (offset < this.#position) await this.#stop();
-    try {
-      await this.#skip(offset - this.#position);
-      for (let got = 0; got < target.length; ) {
-        const piece = (await this.#next()).subarray(0, target.length - got);
-        target.set(piece, got);
-        got += piece.length;
-        this.#take(piece.length);
-      }
-    } catch (error) {
-      await this.#stop();
-      throw error;
-    }
-  }
-
-  async #skip(length: number): Promise<void> {
-    for (let left = length; left > 0; ) {
-      const skipped = Math.min(left, (await this.#next()).length);
-      this.#take(skipped);
-      left -= skipped;
-    }
-  }
-
-  #take(length: number): void {
-    this.#chunk = this.#chunk.subarray(length);
-    this.#position += length;
-  }
-
-  async #next(): Promise<Buffer> {
-    this.#stream ??= unpacked(this.#packed, this.#signal);
-    while (this.#chunk.length === 0) {
-      const { value, done } = await this.#stream.next();
-      // It was as long as `size` when it was read first.
-      if (done) throw new ArchiveError("truncated", `${this.name}: is shorter than it was`);
-      this.#chunk = value;
-    }
-    return this.#chunk;
-  }
-
-  async #stop(): Promise<void> {
-    await this.#stream?.return?.();
-    this.#stream = undefined;
-    this.#chunk = Buffer.alloc(0);
-    this.#position = 0;
-  }
-
-  #keptAt(offset: number): Kept | undefined {
+  #keptAt(offset: number, length: number): Buffer | undefined {
     let low = 0;
     let high = this.#kept.length;
     while (low < high) {
@@ -147,6 +81,9 @@ class UnpackedBytes implements Bytes {
       if (this.#kept[middle]!.offset <= offset) low = middle + 1;
       else high = middle;
     }
-    return this.#kept[low - 1];
+    const kept = this.#kept[low - 1];
+    if (kept === undefined) return undefined;
+    const at = offset - kept.offset;
+    return at + length <= kept.bytes.length ? kept.bytes.subarray(at, at + length) : undefined;
   }
 }
