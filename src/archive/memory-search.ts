@@ -39,7 +39,7 @@ export interface SearchOptions extends Selection {
 
 /** A match of an expression that is longer than this may be found in pieces. */
 export const LONGEST_MATCH = 16 * 1024;
-const PIECE_BYTES = 1024 * 1024;
+const PIECE_BYTES = 256 * 1024;
 
 /**
  * Looks for a pattern in the memory that the checkpoint holds of a process, by ascending addresses. A match may

@@ -15,7 +15,7 @@ export interface ArchiveImage {
  * Errors: KcrError ArchiveInvalid for one that could not be restored; `ArchiveError`; those of the file system.
  */
 export async function imageOf(path: string, signal: AbortSignal): Promise<ArchiveImage> {
-  await using archive = await openCheckpoint(path, { signal });
+  await using archive = await openCheckpoint(path, { signal, mayBeCompressed: true });
   const { problems, architecture } = archive;
   if (architecture === undefined || problems.length > 0) {
     throw new KcrError("ArchiveInvalid", problems.join("; ") || `${path}: for an unknown processor`);
