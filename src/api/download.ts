@@ -72,6 +72,33 @@ export const DOWNLOAD_ACCOUNT = "kcr-download";
 /** The port, on its pod's loopback. */
 export const DOWNLOAD_PORT = 8445;
 
+/**
+ * What the download part is asked: HTTP/1.1 over a port-forward to its pod.
+ *
+ *   GET or HEAD /v1/downloads/<namespace>/<name of the CheckpointDownload>/archive
+ *   Authorization: Bearer <token>
+ *   Range: bytes=N-M or bytes=N-        at most one range; without it, all
+ *
+ * Answers: 200 and 206 with the archive's bytes, its digest in `ETag` and where they come from in `X-Kcr-Source`; 401
+ * to whoever shows no token that is valid now, whatever else was asked; to others 404 and 503 with {@link DownloadRefusal}
+ * as JSON, and 416 to a range that is none. What is being sent ends when the token's time does.
+ */
+export const downloadPath = (namespace: string, name: string): string =>
+  `/v1/downloads/${namespace}/${name}/archive`;
+
+const DOWNLOAD_PATH = /^\/v1\/downloads\/([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})\/archive$/;
+
+/** The object that is asked for; undefined for any other path. */
+export function parseDownloadPath(path: string): { namespace: string; name: string } | undefined {
+  const [, namespace, name] = DOWNLOAD_PATH.exec(path) ?? [];
+  if (namespace === undefined || !labelName.safeParse(namespace).success) return undefined;
+  return name !== undefined && objectName.safeParse(name).success ? { namespace, name } : undefined;
+}
+
+/** Why nothing is sent to somebody who may have it. */
+export const downloadRefusal = z.object({ code: z.string().max(64), message: z.string().max(4096) });
+export type DownloadRefusal = z.infer<typeof downloadRefusal>;
+
 /** When a download ends, in milliseconds since 1970; NaN before the API server has taken it. */
 export const endOf = ({ metadata, spec }: CheckpointDownload): number =>
   Date.parse(metadata.creationTimestamp ?? "") + (spec.ttlSeconds ?? DEFAULT_TTL_SECONDS) * 1000;
