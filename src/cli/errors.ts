@@ -30,6 +30,17 @@ export function explain(error: unknown): KcrError {
   return new KcrError(file ?? "Internal", messageOf(error), { cause: error });
 }
 
+/**
+ * What an object says went wrong: a reason that is a code of ours, and a message that may end with what to do. A
+ * reason that this program does not know is of a newer kcr.
+ */
+export function told(reason: string | undefined, message: string): KcrError {
+  const code = reason !== undefined && reason in ERRORS ? (reason as ErrorCode) : "Internal";
+  const { remedy } = ERRORS[code];
+  const text = message.trimEnd();
+  return new KcrError(code, text.endsWith(remedy) ? text.slice(0, -remedy.length).trimEnd() : text);
+}
+
 /** Lines for stderr: what was wrong, what to do, the code to look up. */
 export function errorLines(error: unknown): string[] {
   const { code, message } = explain(error);

@@ -51,3 +51,8 @@ export async function write(
 /** Lines to stdout. */
 export const print = (io: Io, ...lines: string[]): Promise<void> =>
   write(io.stdout, lines.map((line) => `${line}\n`).join(""), io.signal);
+
+/** What a person at a terminal may want to do next; scripts are not told. */
+export function hint(io: Io, ...lines: string[]): void {
+  if (io.terminal.out && io.terminal.err) io.stderr.write(lines.map((line) => `${line}\n`).join(""));
+}

@@ -18,7 +18,7 @@ export function createProgram(io: Io, name = "kcr"): Command {
       .description("Checkpoint and restore for Kubernetes workloads, and a look inside checkpoints")
       .version(VERSION, "--version", "this program's version")
       .helpOption("-h, --help", "help for a command")
-      .configureHelp({ showGlobalOptions: true })
+      .configureHelp({ showGlobalOptions: true, subcommandTerm: (command) => command.name() })
       .configureOutput({
         writeOut: (text) => io.stdout.write(text),
         // The error itself is printed by run().

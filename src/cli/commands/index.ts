@@ -2,8 +2,18 @@ import type { Command } from "commander";
 import type { Io } from "../io.ts";
 import { registerBuild } from "./build.ts";
 import { registerCheck } from "./check.ts";
+import { registerCheckpoint } from "./checkpoint.ts";
+import { registerDelete } from "./delete.ts";
+import { registerDescribe } from "./describe.ts";
+import { registerFs } from "./fs.ts";
+import { registerHistory } from "./history.ts";
 import { registerInstall } from "./install.ts";
+import { registerPin } from "./pin.ts";
+import { registerProtect } from "./protect.ts";
 import { registerPush } from "./push.ts";
+import { registerRestore } from "./restore.ts";
+import { registerSchedule } from "./schedule.ts";
+import { registerStatus } from "./status.ts";
 import { registerVersion } from "./version.ts";
 
 /** Adds one command to the program. */
@@ -11,10 +21,24 @@ export type Register = (program: Command, io: Io) => void;
 
 /** All commands, as the help lists them. */
 export const GROUPS: readonly { heading: string; register: readonly Register[] }[] = [
-  { heading: "On a cluster:", register: [registerCheck] },
+  {
+    heading: "On a cluster:",
+    register: [
+      registerStatus,
+      registerProtect,
+      registerSchedule,
+      registerCheckpoint,
+      registerRestore,
+      registerCheck,
+      registerHistory,
+      registerDescribe,
+      registerDelete,
+      registerPin,
+    ],
+  },
   {
     heading: "Inside a checkpoint (a file, a Checkpoint, an image):",
-    register: [registerBuild, registerPush],
+    register: [registerFs, registerBuild, registerPush],
   },
   { heading: "kcr itself:", register: [registerInstall, registerVersion] },
 ];
