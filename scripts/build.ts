@@ -15,7 +15,9 @@ export async function bundle(outdir: string, signal?: AbortSignal): Promise<void
   await Promise.all([
     build({
       ...common,
-      entryPoints: { operator: main("operator"), agent: main("agent"), installer: main("installer") },
+      entryPoints: Object.fromEntries(
+        ["operator", "agent", "installer", "download"].map((program) => [program, main(program)]),
+      ),
       outdir,
       sourcemap: "linked",
     }),
