@@ -17,7 +17,7 @@ export const SLOT_ANNOTATION = "kcr.io/slot";
 export const DEFAULT_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-container";
 /** On a Checkpoint, set by a person to "true": let it go although its registry is gone for good. */
 export const ABANDON_IMAGE_ANNOTATION = "kcr.io/abandon-image";
-/** On a Checkpoint, set by a person to "true": it does not go with its request, schedule or workload. */
+/** On a Checkpoint, "true" set by a person who has also taken its owners away: nothing's deletion takes it along. */
 export const PINNED_ANNOTATION = "kcr.io/pinned";
 /** On a pod that is to begin with a state: the Checkpoint's name. Its containers wait for what restores them. */
 export const RESTORE_FROM_ANNOTATION = "kcr.io/restore-from";

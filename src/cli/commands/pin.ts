@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import { clusterFlagsOf, connect } from "../cluster.ts";
 import { completes } from "../completion/sources.ts";
-import type { Io } from "../io.ts";
+import { type Io, print } from "../io.ts";
+import { safe } from "../output/safe.ts";
 import { examples } from "./examples.ts";
 
 export function registerPin(program: Command, io: Io): void {
@@ -21,8 +22,11 @@ export function registerPin(program: Command, io: Io): void {
           import("../objects/kinds.ts"),
         ]);
         const targets = parseTargets(words, [OWN.checkpoint], OWN.checkpoint);
-        const names = targets.map(({ name }) => name);
-        await setPinned(await connect(clusterFlagsOf(command)), io, names, pinned);
+        const connection = await connect(clusterFlagsOf(command));
+        for (const target of targets) {
+          const { changed } = await setPinned(connection, target.name, pinned, io.signal);
+          await print(io, `checkpoint/${safe(target.name)} ${changed ? "" : "is already "}${name}ned`);
+        }
       });
     completes(command, { args: ["checkpoint"], rest: true });
   }

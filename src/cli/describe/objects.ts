@@ -1,7 +1,6 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import type { Condition } from "../../api/common.ts";
 import { isGood, isTerminal } from "../../api/kinds.ts";
-import { PINNED_ANNOTATION } from "../../api/labels.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import type { CheckpointRestore } from "../../api/restore.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
@@ -11,6 +10,7 @@ import { podOf, stateOf } from "../checkpoint/view.ts";
 import { selectorText } from "../objects/selector.ts";
 import { relative } from "../output/age.ts";
 import { duration, size } from "../output/sizes.ts";
+import { isPinned } from "../pin/command.ts";
 
 /** An object as `describe` shows it. */
 export interface Description {
@@ -29,7 +29,7 @@ export function describeCheckpoint(checkpoint: Checkpoint): Description {
   const { metadata, spec, status } = checkpoint;
   const { name } = metadata;
   const { lineage, versions } = status ?? {};
-  const isPinned = metadata.annotations?.[PINNED_ANNOTATION] === "true";
+  const pinned = isPinned(checkpoint);
   return {
     fields: [
       ["Name", name],
@@ -41,7 +41,7 @@ export function describeCheckpoint(checkpoint: Checkpoint): Description {
       ["Container", spec.containerName],
       ["Taken", at(spec.checkpointTimestamp)],
       ["Taken by", spec.checkpointScheduleRef && `schedule/${spec.checkpointScheduleRef.name}`],
-      ["Pinned", isPinned ? "yes: it does not go with its workload" : undefined],
+      ["Pinned", pinned ? "yes: it does not go with its workload" : undefined],
       ["Size", status?.sizeBytes && `${size(status.sizeBytes)} (${status.sizeBytes} bytes)`],
       ["Frozen", status?.frozenMicroseconds && duration(status.frozenMicroseconds)],
       ["Paused", status?.pausedMicroseconds && duration(status.pausedMicroseconds)],
@@ -76,7 +76,7 @@ export function describeCheckpoint(checkpoint: Checkpoint): Description {
     conditions: status?.conditions ?? [],
     next: [
       ...(isGood(checkpoint) ? [`kcr restore ${name}`, `kcr inspect ${name}`, `kcr download ${name}`] : []),
-      isPinned ? `kcr unpin ${name}` : `kcr pin ${name}`,
+      pinned ? `kcr unpin ${name}` : `kcr pin ${name}`,
       `kcr delete checkpoint/${name}`,
     ],
   };

@@ -1,62 +1,59 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
-import { KcrError } from "../../api/errors.ts";
-import { checkpoints } from "../../api/kinds.ts";
+import { checkpoints, requests } from "../../api/kinds.ts";
 import { PINNED_ANNOTATION } from "../../api/labels.ts";
-import { after, follow } from "../../kube/signals.ts";
+import { isConflict } from "../../kube/errors.ts";
+import { ownerReference } from "../../kube/owner.ts";
+import type { ObjectMeta } from "../../kube/resources.ts";
 import type { Connection } from "../cluster.ts";
-import { type Io, print } from "../io.ts";
-import { observe } from "../objects/observe.ts";
-import { startProgress } from "../output/progress.ts";
-import { safe } from "../output/safe.ts";
 
-/** How long the operator has to let a Checkpoint go from its owners, in milliseconds. */
-const OPERATOR_MS = 30_000;
+/** How often a change is decided anew, when others keep changing the object. */
+const TRIES = 5;
+
+export const isPinned = ({ metadata }: Checkpoint): boolean =>
+  metadata.annotations?.[PINNED_ANNOTATION] === "true";
 
 /**
- * Pins Checkpoints, or takes that back. A pinned one has no owner any more, which the operator sees to: only then is it
- * safe from the deletion of its workload, so that is waited for.
+ * Pins a Checkpoint, or takes that back. A pinned one has no owner, so that nothing's deletion takes it along; one that
+ * is let go belongs to its request again, where that still exists.
  *
- * Errors: those of the API; KcrError DeadlineExceeded where no operator acts.
+ * Errors: those of the API.
  */
 export async function setPinned(
   connection: Connection,
-  io: Io,
-  names: readonly string[],
+  name: string,
   pinned: boolean,
-): Promise<void> {
+  signal: AbortSignal,
+): Promise<{ changed: boolean }> {
   const { client, namespace } = connection;
-  for (const name of names) {
-    const body = { metadata: { annotations: { [PINNED_ANNOTATION]: pinned ? "true" : null } } };
-    const patched = await client.patch(
-      checkpoints,
-      { namespace, name },
-      { type: "merge", body },
-      { signal: io.signal },
-    );
-    if (pinned) await untilFree(connection, io, patched);
-    await print(io, `checkpoint/${safe(name)} ${pinned ? "pinned" : "unpinned"}`);
+  for (let tries = 1; ; tries++) {
+    const checkpoint = await client.get(checkpoints, { namespace, name }, { signal });
+    if (isPinned(checkpoint) === pinned) return { changed: false };
+    const metadata = {
+      // Against what was read: an owner that came meanwhile is not lost.
+      resourceVersion: checkpoint.metadata.resourceVersion,
+      annotations: { [PINNED_ANNOTATION]: pinned ? "true" : null },
+      ownerReferences: pinned ? null : await ownersOf(connection, checkpoint, signal),
+    };
+    try {
+      await client.patch(checkpoints, { namespace, name }, { type: "merge", body: { metadata } }, { signal });
+      return { changed: true };
+    } catch (error) {
+      if (!isConflict(error) || tries >= TRIES) throw error;
+    }
   }
 }
 
-async function untilFree(connection: Connection, io: Io, { metadata }: Checkpoint): Promise<void> {
-  using progress = startProgress(io, "waiting for the operator of kcr");
-  using limit = follow(io.signal);
-  const cancel = after(OPERATOR_MS, () =>
-    limit.abort(
-      new KcrError(
-        "DeadlineExceeded",
-        `checkpoint/${metadata.name} is annotated, but no operator has freed it of its owners yet`,
-      ),
-    ),
-  );
-  try {
-    for await (const now of observe(connection, checkpoints, metadata, limit.signal)) {
-      if (now === undefined)
-        throw new KcrError("CheckpointNotFound", `checkpoint/${metadata.name} was deleted`);
-      if ((now.metadata.ownerReferences ?? []).length === 0) return;
-      progress.update({});
-    }
-  } finally {
-    cancel();
-  }
+async function ownersOf(
+  { client, namespace }: Connection,
+  { metadata }: Checkpoint,
+  signal: AbortSignal,
+): Promise<ObjectMeta["ownerReferences"]> {
+  const { items } = await client.listAll(requests, { namespace, signal });
+  const request = items.find(({ status }) => {
+    const { name, uid } = status?.checkpoint ?? {};
+    return name === metadata.name && (uid === undefined || uid === metadata.uid);
+  });
+  if (request === undefined) return metadata.ownerReferences;
+  // As its agent made it.
+  return [{ ...ownerReference(request), blockOwnerDeletion: false }];
 }
