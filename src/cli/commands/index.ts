@@ -14,6 +14,7 @@ import { registerPush } from "./push.ts";
 import { registerRestore } from "./restore.ts";
 import { registerSchedule } from "./schedule.ts";
 import { registerStatus } from "./status.ts";
+import { registerUninstall } from "./uninstall.ts";
 import { registerVersion } from "./version.ts";
 
 /** Adds one command to the program. */
@@ -40,5 +41,5 @@ export const GROUPS: readonly { heading: string; register: readonly Register[] }
     heading: "Inside a checkpoint (a file, a Checkpoint, an image):",
     register: [registerFs, registerBuild, registerPush],
   },
-  { heading: "kcr itself:", register: [registerInstall, registerVersion] },
+  { heading: "kcr itself:", register: [registerInstall, registerUninstall, registerVersion] },
 ];
