@@ -105,17 +105,22 @@ export async function* searchMemory(
   }
 }
 
+/** Whether a selection means some of a mapping. */
+export const isSelected = ({ start, end, kind }: Mapping, { kinds, range }: Selection): boolean =>
+  (!kinds || kinds.has(kind)) && (!range || (range.start < end && range.end > start));
+
 /** The memory that a selection means, in order. */
 export async function* selectedMemory(
   space: AddressSpace,
-  { kinds, range }: Selection,
+  selection: Selection,
   options: ReadOptions = {},
 ): AsyncGenerator<Exclude<MemoryPiece, { state: "unmapped" }>, void, undefined> {
-  for (const { start, end, kind } of space.mappings) {
-    if (kinds && !kinds.has(kind)) continue;
+  const { range } = selection;
+  for (const mapping of space.mappings) {
+    if (!isSelected(mapping, selection)) continue;
+    const { start, end } = mapping;
     const from = range && range.start > start ? range.start : start;
     const until = range && range.end < end ? range.end : end;
-    if (until <= from) continue;
     for await (const piece of space.readRange(from, Number(until - from), options)) {
       if (piece.state !== "unmapped") yield piece;
     }

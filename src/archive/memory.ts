@@ -30,6 +30,14 @@ export type MemoryPiece = { address: bigint; length: number } & (
   | { state: "unmapped" }
 );
 
+/** A piece of memory, as far as the checkpoint holds it, without its bytes. */
+export interface Extent {
+  state: Exclude<MemoryPiece["state"], "unmapped">;
+  address: bigint;
+  /** Bytes. */
+  length: number;
+}
+
 export interface ReadOptions {
   signal?: AbortSignal;
   /** Bytes of a present piece at most; others are as long as they are. */
@@ -154,27 +162,45 @@ export class AddressSpace {
     length: number,
     { signal, pieceBytes, into }: ReadOptions & Required<Pick<ReadOptions, "pieceBytes" | "into">>,
   ): AsyncGenerator<MemoryPiece, void, undefined> {
+    for await (const { pages, ...extent } of this.#extents(mapping, address, length)) {
+      signal?.throwIfAborted();
+      if (extent.state !== "present") {
+        yield { ...extent, state: extent.state, mapping };
+        continue;
+      }
+      for (let done = 0; done < extent.length; ) {
+        signal?.throwIfAborted();
+        const wanted = Math.min(pieceBytes, extent.length - done);
+        const bytes = into(wanted);
+        await readInto(pages!.source, pages!.offset + done, bytes);
+        yield { state: "present", address: extent.address + BigInt(done), length: wanted, bytes, mapping };
+        done += wanted;
+      }
+    }
+  }
+
+  /** What the checkpoint holds of a mapping, in order and without gaps, but not the bytes themselves. */
+  async *extents(mapping: Mapping): AsyncGenerator<Extent, void, undefined> {
+    for await (const { state, address, length } of this.#extents(mapping, mapping.start, mapping.size)) {
+      yield { state, address, length };
+    }
+  }
+
+  async *#extents(
+    mapping: Mapping,
+    address: bigint,
+    length: number,
+  ): AsyncGenerator<Extent & { pages?: { source: Bytes; offset: number } }, void, undefined> {
     const { source, base } = await this.#sourceOf(mapping);
     if (source === undefined) {
-      yield { state: absentState(mapping), address, length, mapping };
+      yield { state: absentState(mapping), address, length };
       return;
     }
     for (const stretch of source.pagemap.stretches(address - base, length)) {
-      signal?.throwIfAborted();
-      const start = stretch.address + base;
-      if (stretch.state !== "present") {
-        const state = stretch.state === "absent" ? absentState(mapping) : stretch.state;
-        yield { state, address: start, length: stretch.length, mapping };
-        continue;
-      }
-      for (let done = 0; done < stretch.length; ) {
-        signal?.throwIfAborted();
-        const wanted = Math.min(pieceBytes, stretch.length - done);
-        const bytes = into(wanted);
-        await readInto(source.pages, stretch.offset + done, bytes);
-        yield { state: "present", address: start + BigInt(done), length: wanted, bytes, mapping };
-        done += wanted;
-      }
+      const extent = { address: stretch.address + base, length: stretch.length };
+      if (stretch.state === "present") {
+        yield { state: "present", ...extent, pages: { source: source.pages, offset: stretch.offset } };
+      } else yield { state: stretch.state === "absent" ? absentState(mapping) : stretch.state, ...extent };
     }
   }
 
