@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { KcrError } from "../api/errors.ts";
 import type { Client } from "../kube/client.ts";
 import { VERSION } from "./version.ts";
@@ -17,15 +17,45 @@ export interface Connection {
   namespace: string;
 }
 
-/** Gives the program the flags of {@link ClusterFlags}. */
-export const withClusterFlags = (program: Command): Command =>
-  program
-    .option("-n, --namespace <name>", "namespace (default: the context's)")
-    .option("--context <name>", "context of the kubeconfig (default: its current one)")
-    .option("--kubeconfig <file>", "kubeconfig (default: $KUBECONFIG, else ~/.kube/config)");
+/** Heading of these flags in the help of commands. */
+const HEADING = "Cluster:";
+const FLAGS = [
+  ["-n, --namespace <name>", "namespace (default: the context's)"],
+  ["--context <name>", "context of the kubeconfig (default: its current one)"],
+  ["--kubeconfig <file>", "kubeconfig (default: $KUBECONFIG, else ~/.kube/config)"],
+] as const;
+const KEYS = ["namespace", "context", "kubeconfig"] as const satisfies (keyof ClusterFlags)[];
+const ours = new WeakSet<Option>();
 
-/** What the flags of {@link ClusterFlags} were given as, for an action of a command. */
-export const clusterFlagsOf = (command: Command): ClusterFlags => command.optsWithGlobals<ClusterFlags>();
+/** Whether it is one of the flags of {@link ClusterFlags}, and not a command's own of the same name. */
+export const isClusterFlag = (option: Option): boolean => ours.has(option);
+
+/**
+ * Gives a program and all its commands the flags of {@link ClusterFlags}, so that they may stand before a command's
+ * name and behind it. A command that has a flag of that name for something else keeps its own.
+ */
+export function addClusterFlags(command: Command): void {
+  for (const [names, description] of FLAGS) {
+    const option = new Option(names, description).helpGroup(HEADING);
+    if (command.options.some(({ long, short }) => long === option.long || (short && short === option.short)))
+      continue;
+    ours.add(option);
+    command.addOption(option);
+  }
+  for (const one of command.commands) addClusterFlags(one);
+}
+
+/** What the flags of {@link ClusterFlags} were given as, for an action of a command: the nearest to it counts. */
+export function clusterFlagsOf(command: Command): ClusterFlags {
+  const flags: ClusterFlags = { namespace: undefined, context: undefined, kubeconfig: undefined };
+  for (let at: Command | null = command; at !== null; at = at.parent) {
+    for (const key of KEYS) {
+      const isOurs = at.options.some((option) => option.attributeName() === key && ours.has(option));
+      if (isOurs) flags[key] ??= at.getOptionValue(key) as string | undefined;
+    }
+  }
+  return flags;
+}
 
 /**
  * Connects as kubectl would; nothing is sent yet. What it needs of Kubernetes' library is loaded here, so that

@@ -1,5 +1,5 @@
 import { processIo } from "./io.ts";
-import { programName, run } from "./program.ts";
+import { isCompleter, programName, run } from "./program.ts";
 
 /** The program `kubectl kcr`, also called `kcr`. */
 

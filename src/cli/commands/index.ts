@@ -3,11 +3,13 @@ import type { Io } from "../io.ts";
 import { registerBuild } from "./build.ts";
 import { registerCheck } from "./check.ts";
 import { registerCheckpoint } from "./checkpoint.ts";
+import { registerCompletion } from "./completion.ts";
 import { registerDelete } from "./delete.ts";
 import { registerDescribe } from "./describe.ts";
 import { registerFs } from "./fs.ts";
 import { registerHistory } from "./history.ts";
 import { registerInstall } from "./install.ts";
+import { registerMem } from "./mem.ts";
 import { registerPin } from "./pin.ts";
 import { registerProtect } from "./protect.ts";
 import { registerPush } from "./push.ts";
@@ -39,7 +41,10 @@ export const GROUPS: readonly { heading: string; register: readonly Register[] }
   },
   {
     heading: "Inside a checkpoint (a file, a Checkpoint, an image):",
-    register: [registerFs, registerBuild, registerPush],
+    register: [registerMem, registerFs, registerBuild, registerPush],
   },
-  { heading: "kcr itself:", register: [registerInstall, registerUninstall, registerVersion] },
+  {
+    heading: "kcr itself:",
+    register: [registerInstall, registerUninstall, registerCompletion, registerVersion],
+  },
 ];
