@@ -81,7 +81,9 @@ export async function serveDownloads(options: ServerOptions): Promise<DownloadSe
     using limit = follow(stop.signal);
     const cancel = after(until - options.now(), () => limit.abort(new Expired("the token's time is over")));
     // A person who goes is not sent to.
-    response.once("close", () => limit.abort(new Error("the connection was closed")));
+    response.once("close", () => {
+      if (!response.writableFinished) limit.abort(new Error("the connection was closed"));
+    });
     try {
       await options.read(checkpoint, limit.signal, (archive) =>
         send(archive, checkpoint, request, response, limit.signal),

@@ -124,7 +124,8 @@ class Session {
           yield next.value;
         }
       } finally {
-        body.destroy();
+        // One that was read to its end leaves its connection for the next.
+        if (!body.readableEnded) body.destroy();
       }
     }
   }
