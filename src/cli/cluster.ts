@@ -15,6 +15,8 @@ export interface Connection {
   client: Client;
   /** As kubectl has it: -n, else the context's, else `default`. */
   namespace: string;
+  /** What a further command has to repeat to mean the same: ` -n shop`, or nothing. */
+  again: string;
 }
 
 /** Heading of these flags in the help of commands. */
@@ -57,6 +59,13 @@ export function clusterFlagsOf(command: Command): ClusterFlags {
   return flags;
 }
 
+const againWith = ({ namespace, context, kubeconfig }: ClusterFlags): string =>
+  [
+    namespace === undefined ? "" : ` -n ${namespace}`,
+    context === undefined ? "" : ` --context ${context}`,
+    kubeconfig === undefined ? "" : ` --kubeconfig ${kubeconfig}`,
+  ].join("");
+
 /**
  * Connects as kubectl would; nothing is sent yet. What it needs of Kubernetes' library is loaded here, so that
  * commands that speak to no cluster start without it.
@@ -73,7 +82,8 @@ export async function connect(flags: ClusterFlags): Promise<Connection> {
     });
     // Asks the current context for its cluster, which it may not have.
     if (client.server === "") throw new Error("its cluster has no server");
-    return { client, namespace: flags.namespace ?? client.namespace ?? "default" };
+    const namespace = flags.namespace ?? client.namespace ?? "default";
+    return { client, namespace, again: againWith(flags) };
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new KcrError("KubeconfigUnusable", `the kubeconfig is of no use: ${why}`, { cause });

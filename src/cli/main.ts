@@ -13,9 +13,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+const [, file, ...words] = process.argv;
+const args = isCompleter(file) ? ["__complete", ...words] : words;
 // Set, not exited with: what was written may still be on its way.
-process.exitCode = await run(
-  processIo(interrupt.signal),
-  process.argv.slice(2),
-  programName(process.argv[1]),
-);
+process.exitCode = await run(processIo(interrupt.signal), args, programName(file));

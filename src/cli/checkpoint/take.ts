@@ -8,6 +8,7 @@ import { labelValue } from "../../api/names.ts";
 import { containersOf, defaultContainer, findContainer } from "../../api/pod.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import type { Pod } from "../../kube/resources.ts";
+import { after, follow } from "../../kube/signals.ts";
 import type { Connection } from "../cluster.ts";
 import { told } from "../errors.ts";
 import { observe } from "../objects/observe.ts";
@@ -92,12 +93,39 @@ export async function untilGood(
   const name = await untilCompleted(connection, request, tell, signal);
   for await (const checkpoint of observe(connection, checkpoints, { namespace, name }, signal)) {
     if (checkpoint === undefined) throw new KcrError("CheckpointNotFound", `Checkpoint ${name} was deleted`);
-    if (isGood(checkpoint)) return checkpoint;
+    if (isGood(checkpoint)) return await onceStored(connection, checkpoint, signal);
     const failure = failureOf(checkpoint);
     if (failure !== undefined) throw failure;
     tell(afterDump(checkpoint));
   }
   throw signal.reason;
+}
+
+/** How long a good Checkpoint's second copy is waited for, so that all places can be named, in milliseconds. */
+const SECOND_COPY_MS = 3_000;
+
+async function onceStored(
+  connection: Connection,
+  good: Checkpoint,
+  signal: AbortSignal,
+): Promise<Checkpoint> {
+  let last = good;
+  const enough = new Error("the Checkpoint is good as it is");
+  using limit = follow(signal);
+  const cancel = after(SECOND_COPY_MS, () => limit.abort(enough));
+  try {
+    for await (const now of observe(connection, checkpoints, good.metadata, limit.signal)) {
+      if (now === undefined) return last;
+      last = now;
+      const isStored = (type: string): boolean => findCondition(now.status?.conditions, type) !== undefined;
+      if (isStored(IMAGE_PUSHED) && (now.status?.handler === undefined || isStored(LOCAL_COPY))) return now;
+    }
+  } catch (error) {
+    if (error !== enough) throw error;
+  } finally {
+    cancel();
+  }
+  return last;
 }
 
 async function untilCompleted(

@@ -39,9 +39,9 @@ ${examples([
     )
     .action(async (target: string, flags: { container?: string; output: Format }, command: Command) => {
       const { check } = await import("../check/check.ts");
-      const { client, namespace } = await connect(clusterFlagsOf(command));
+      const connection = await connect(clusterFlagsOf(command));
       try {
-        const reports = await check({ client, namespace }, target, flags, io.signal);
+        const reports = await check(connection, target, flags, io.signal);
         if (reports.some(({ verdict }) => verdict === "no")) io.exitCode = EXIT.no;
         if (flags.output !== "table") {
           await show(io, flags.output, {
@@ -62,7 +62,7 @@ ${examples([
           );
         }
       } finally {
-        client.close();
+        connection.client.close();
       }
     });
 

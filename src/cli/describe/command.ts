@@ -35,7 +35,11 @@ export async function describeAll(connection: Connection, io: Io, targets: reado
         paint,
       ),
       ...section("Events", eventLines(events, paint), paint),
-      ...section("Next", description.next.map(safe), paint),
+      ...section(
+        "Next",
+        description.next.map((line) => safe(`${line}${connection.again}`)),
+        paint,
+      ),
     );
   }
 }

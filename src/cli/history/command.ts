@@ -39,7 +39,8 @@ export async function showHistory(
     none: `no checkpoints of ${target.kind.resource.kind} ${target.name} in namespace ${namespace}`,
   });
   const newest = rows.find((entry) => entry.type === "checkpoint");
-  if (newest !== undefined) hint(io, "", `kcr describe ${newest.checkpoint.metadata.name}`);
+  if (newest !== undefined)
+    hint(io, "", `kcr describe ${newest.checkpoint.metadata.name}${connection.again}`);
 }
 
 async function subjectOf(connection: Connection, target: Target, signal: AbortSignal): Promise<Subject> {

@@ -24,7 +24,7 @@ export const WORKLOADS: readonly NamedKind[] = [
   { resource: jobs, short: [] },
 ];
 
-export const PODS: NamedKind = { resource: pods, short: ["po"] };
+export const PODS: NamedKind = { resource: pods, short: ["pod", "po"] };
 
 /** kcr's own, with the short names of their CRDs. */
 export const OWN = {

@@ -58,11 +58,11 @@ export async function protect(
     if (strategy?.reason === "RuntimeFromNextPod") {
       await print(
         io,
-        `  to make its pods anew now: kcr protect ${word} --schedule '${safe(schedule)}' --restart`,
+        `  to make its pods anew now: kcr protect ${word} --schedule '${safe(schedule)}' --restart${connection.again}`,
       );
     }
   }
-  hint(io, "kcr status shows how it goes");
+  hint(io, "", `kcr status${connection.again}`);
 }
 
 /**

@@ -80,23 +80,35 @@ export async function restoreCheckpoint(
     { signal },
   );
   const ended = options.wait ? await untilRestored(connection, io, restore) : restore;
-  await shown(io, output, ended, options.wait);
+  await shown(io, output, ended, options.wait, connection.again);
 }
 
-async function shown(io: Io, output: Format, restore: CheckpointRestore, ended: boolean): Promise<void> {
+async function shown(
+  io: Io,
+  output: Format,
+  restore: CheckpointRestore,
+  ended: boolean,
+  again: string,
+): Promise<void> {
   const { metadata, spec, status } = restore;
   if (output !== "table" && output !== "wide") {
     const name = () => nameOfObject(OWN.restore.resource, restore);
     return await show(io, output, { columns: [], rows: [restore], data: restore, name });
   }
   if (!ended) return await print(io, `${nameOfObject(OWN.restore.resource, restore)} created`);
-  await print(io, safe(status?.message ?? `pod ${spec.podReference.name} was restored`));
-  const { savedCheckpoint } = status ?? {};
+  const { strategy, savedCheckpoint, containerName } = status ?? {};
+  const by = strategy === "Image" ? "from its image" : "in place";
+  await print(
+    io,
+    safe(
+      `container ${containerName} of pod/${spec.podReference.name} runs again from ${spec.checkpointName}, restored ${by}`,
+    ),
+  );
   if (savedCheckpoint !== undefined) {
-    await print(io, `what it was is saved as checkpoint/${safe(savedCheckpoint)}`);
-    hint(io, `kcr restore ${savedCheckpoint} undoes this`);
+    await print(io, `what it was is saved as ${safe(savedCheckpoint)}`);
+    hint(io, "", `kcr restore ${safe(savedCheckpoint)}${again}   # undoes it`);
   } else {
-    hint(io, `kcr describe restore/${metadata.name} has the details`);
+    hint(io, "", `kcr describe restore/${metadata.name}${again}`);
   }
 }
 
@@ -128,7 +140,7 @@ async function untilRestored(
       progress.note(
         calledOff
           ? "called off: nothing has happened to the container"
-          : `it goes on by itself: kcr describe restore/${restore.metadata.name}`,
+          : `it goes on by itself: kcr describe restore/${restore.metadata.name}${connection.again}`,
       );
     }
   }

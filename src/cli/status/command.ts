@@ -39,30 +39,30 @@ export async function showStatus(connection: Connection, io: Io, options: Status
     rows,
     data: { items: rows },
     name: (row) => wordFor(row),
-    none: `nothing is protected ${allNamespaces ? "in any namespace" : `in namespace ${namespace}`}; kcr protect deploy/NAME --schedule '*/10 * * * *' begins`,
+    none: `nothing is protected ${allNamespaces ? "in any namespace" : `in namespace ${namespace}`}; kcr protect deploy/NAME --schedule '*/10 * * * *'${connection.again} begins`,
   });
   const failing = rows.filter(({ problems }) => problems.length > 0);
   if (failing.length > 0) io.exitCode = EXIT.no;
   if (output !== "table" && output !== "wide") return;
-  for (const row of failing) await explain(io, row, allNamespaces);
+  for (const row of failing) await explain(io, row, allNamespaces, connection.again);
   if (rows.length > 0 && failing.length === 0) hint(io, "", "all is well");
 }
 
-async function explain(io: Io, row: Assessment, withNamespace: boolean): Promise<void> {
+async function explain(io: Io, row: Assessment, withNamespace: boolean, again: string): Promise<void> {
   const paint = painter(io);
   const where = withNamespace ? `${row.namespace} ` : "";
   await print(io, "", paint("bold", safe(`${where}${wordFor(row)}`)));
   for (const { code, message } of row.problems) {
     await print(io, `  ${paint("bad", safe(code))}: ${safe(message)}`);
-    const todo = remedy(code, row);
+    const todo = remedy(code, row, withNamespace ? ` -n ${row.namespace}` : again);
     // Messages of conditions may say it themselves.
     if (todo !== undefined && !message.includes(todo)) await print(io, `    ${todo}`);
   }
 }
 
-function remedy(code: string, row: Assessment): string | undefined {
+function remedy(code: string, row: Assessment, again: string): string | undefined {
   if (code === "RuntimeFromNextPod") {
-    return `To make its pods anew: kcr protect ${wordFor(row)} --schedule '${safe(row.expression)}' --restart`;
+    return `To make its pods anew: kcr protect ${wordFor(row)} --schedule '${safe(row.expression)}' --restart${again}`;
   }
   return code in ERRORS ? ERRORS[code as ErrorCode].remedy : undefined;
 }
