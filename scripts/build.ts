@@ -1,6 +1,7 @@
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { type BuildOptions, build } from "esbuild";
+import { readManifests } from "../src/cli/install/shipped.ts";
 import { compileStatic } from "./compile.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -57,6 +58,7 @@ export async function bundleCli(outdir: string): Promise<void> {
     entryPoints: [main("cli")],
     outfile: file,
     target: "node22",
+    define: { KCR_MANIFESTS: JSON.stringify(readManifests(join(root, "config"))) },
     banner: { js: `#!/bin/sh\n":" //; ${launcher}\n${common.banner?.js}` },
   });
   await chmod(file, 0o755);

@@ -1,7 +1,8 @@
 import { rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { nodes, type Pod, pods } from "../kube/resources.ts";
 import { delay } from "../kube/signals.ts";
+import { namesIn } from "../store/files.ts";
 import { Layout } from "../store/layout.ts";
 import { type Context, tell, warn } from "./context.ts";
 import { HANDLERS } from "./handlers.ts";
@@ -47,7 +48,7 @@ export async function uninstall(
   users = await podsOfHandlers(context, signal);
   if (users.length === 0) {
     await removeProgram(host);
-    if (purge) await removeAll(host, [layout.root]);
+    if (purge) await removeDirectory(onHost(host, layout.root));
   }
   tell(
     context,
@@ -58,6 +59,15 @@ export async function uninstall(
 
 const removeAll = (host: Host, paths: readonly string[]): Promise<unknown> =>
   Promise.all(paths.map((path) => rm(onHost(host, path), { recursive: true, force: true })));
+
+/** A directory that may be a disk of its own, which stays then, empty. */
+async function removeDirectory(path: string): Promise<void> {
+  const names = await namesIn(path);
+  await Promise.all(names.map((name) => rm(join(path, name), { recursive: true, force: true })));
+  await rm(path, { recursive: true, force: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EBUSY") throw error;
+  });
+}
 
 /**
  * The node's pods of the handlers, those that have ended too: the runtime does not know what it keeps of a container

@@ -86,7 +86,7 @@ ${examples([
         await print(io, `${objects.length} objects applied`);
         if (!flags.wait) return;
         using progress = startProgress(io, "waiting for");
-        const options = { handler: flags.handler, selftest, timeoutMs: flags.timeout * 1000 };
+        const options = { objects, selftest, timeoutMs: flags.timeout * 1000 };
         const { waiting, problems } = await waitUntilReady(
           client,
           options,

@@ -1,17 +1,18 @@
 import type { Client } from "../../kube/client.ts";
 import {
+  type DaemonSet,
   daemonSets,
   deployments,
   events,
   type KubeObject,
   nodes,
-  type ObjectName,
   pods,
+  type Resource,
 } from "../../kube/resources.ts";
 import { delay } from "../../kube/signals.ts";
-import { AGENT, INSTALLER, KCR_NAMESPACE, OPERATOR } from "./installed.ts";
+import { INSTALLER, KCR_NAMESPACE } from "./installed.ts";
 import { resourceOf } from "./kinds.ts";
-import { type Observed, type Problem, type Readiness, readinessOf } from "./readiness.ts";
+import { type Observed, type Readiness, readinessOf } from "./readiness.ts";
 
 /** The same as of `kubectl apply --server-side`, so that either may follow the other and take its fields over. */
 export const FIELD_MANAGER = "kubectl";
@@ -31,16 +32,24 @@ export async function applyAll(
   }
 }
 
+export interface WaitOptions {
+  /** What was applied: its programs are waited for. */
+  objects: readonly KubeObject[];
+  /** Whether agents try the handler and label nodes. */
+  selftest: boolean;
+  timeoutMs: number;
+}
+
 /** What came of waiting: nothing is `waiting` when all has come up that can. */
 export async function waitUntilReady(
   client: Client,
-  { handler, selftest, timeoutMs }: { handler: boolean; selftest: boolean; timeoutMs: number },
+  { timeoutMs, ...what }: WaitOptions,
   told: (readiness: Readiness) => void,
   signal: AbortSignal,
 ): Promise<Readiness> {
   const end = performance.now() + timeoutMs;
   for (;;) {
-    const readiness = readinessOf(await observe(client, { handler, selftest }, signal));
+    const readiness = readinessOf(await observe(client, what, signal));
     told(readiness);
     if (readiness.waiting.length === 0 || performance.now() > end) return readiness;
     await delay(POLL_MS, signal);
@@ -49,14 +58,18 @@ export async function waitUntilReady(
 
 async function observe(
   client: Client,
-  { handler, selftest }: { handler: boolean; selftest: boolean },
+  { objects, selftest }: Omit<WaitOptions, "timeoutMs">,
   signal: AbortSignal,
 ): Promise<Observed> {
-  const named = (name: string): ObjectName => ({ namespace: KCR_NAMESPACE, name });
-  const [operator, agent, installer, installerPods, allNodes, allEvents] = await Promise.all([
-    client.get(deployments, named(OPERATOR), { signal }),
-    client.get(daemonSets, named(AGENT), { signal }),
-    handler ? client.get(daemonSets, named(INSTALLER), { signal }) : undefined,
+  const now = <T extends KubeObject>(resource: Resource<T>): Promise<T[]> =>
+    Promise.all(
+      objects
+        .filter(({ kind }) => kind === resource.kind)
+        .map(({ metadata }) => client.get(resource, metadata, { signal })),
+    );
+  const [allDeployments, allDaemonSets, installerPods, allNodes, allEvents] = await Promise.all([
+    now(deployments),
+    now(daemonSets),
     client.list(pods, {
       namespace: KCR_NAMESPACE,
       labelSelector: `app.kubernetes.io/name=${INSTALLER}`,
@@ -65,15 +78,14 @@ async function observe(
     client.listAll(nodes, { signal }),
     client.listAll(events, { namespace: KCR_NAMESPACE, signal }),
   ]);
+  const isInstaller = ({ metadata }: DaemonSet) => metadata.name === INSTALLER;
   return {
-    operator,
-    agent,
-    installer,
+    deployments: allDeployments,
+    daemonSets: allDaemonSets.filter((one) => !isInstaller(one)),
+    installer: allDaemonSets.find(isInstaller),
     installerPods: installerPods.items,
     nodes: allNodes.items,
     events: allEvents.items,
     selftest,
   };
 }
-
-export type { Problem, Readiness };

@@ -5,8 +5,9 @@ import { INSTALLER } from "./installed.ts";
 
 /** What is looked at while kcr comes up. */
 export interface Observed {
-  operator: Deployment;
-  agent: DaemonSet;
+  /** kcr's programs but the installer, by name. */
+  deployments: readonly Deployment[];
+  daemonSets: readonly DaemonSet[];
   /** Absent where nodes get no handler. */
   installer?: DaemonSet;
   installerPods: readonly Pod[];
@@ -35,10 +36,10 @@ const FINAL: readonly ErrorCode[] = ["RuntimeUnsupported", "RuntimeConfigUnclear
 
 /** How far an installation has come. Pure. */
 export function readinessOf(observed: Observed): Readiness {
-  const { operator, agent, installer, installerPods, nodes, events, selftest } = observed;
+  const { deployments, daemonSets, installer, installerPods, nodes, events, selftest } = observed;
   const waiting = [
-    ...rollout("operator", deploymentProgress(operator)),
-    ...rollout("agents", daemonSetProgress(agent)),
+    ...deployments.flatMap((one) => rollout(one.metadata.name, deploymentProgress(one))),
+    ...daemonSets.flatMap((one) => rollout(one.metadata.name, daemonSetProgress(one))),
   ];
   if (installer === undefined) return { waiting, problems: [] };
   if (!isObserved(installer)) return { waiting: [...waiting, "installers"], problems: [] };

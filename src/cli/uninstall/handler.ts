@@ -38,14 +38,17 @@ export async function removeHandler(
   );
   const end = performance.now() + timeoutMs;
   for (;;) {
-    const { late, inUse } = await look(client, told, signal);
+    const { late, inUse, said } = await look(client, told, signal);
     if (late.length === 0) {
       if (inUse.length === 0) step.done("took the runtime handler off all nodes");
       return inUse;
     }
     step.doing(`taking the runtime handler off ${some(late)}`);
     if (performance.now() > end) {
-      throw new KcrError("UninstallIncomplete", `the runtime handler is still on ${some(late)}`);
+      throw new KcrError(
+        "UninstallIncomplete",
+        `the runtime handler is still on ${some(late)}${said === undefined ? "" : `; its installer says: ${said}`}`,
+      );
     }
     await delay(POLL_MS, signal);
   }
@@ -79,17 +82,19 @@ interface Progress {
   /** Nodes that are not done, and do not wait either. */
   late: string[];
   inUse: InUse[];
+  /** What went wrong on one that is late. */
+  said?: string;
 }
 
 async function look(client: Client, { metadata }: DaemonSet, signal: AbortSignal): Promise<Progress> {
-  const [now, { items }, said, everywhere] = await Promise.all([
+  const [now, { items }, { items: told }, everywhere] = await Promise.all([
     client.get(daemonSets, name, { signal }),
     client.list(pods, {
       namespace: KCR_NAMESPACE,
       labelSelector: `app.kubernetes.io/name=${INSTALLER}`,
       signal,
     }),
-    client.listAll(events, { namespace: KCR_NAMESPACE, fieldSelector: "reason=HandlerInUse", signal }),
+    client.listAll(events, { namespace: KCR_NAMESPACE, fieldSelector: "type=Warning", signal }),
     client.listAll(pods, { signal }),
   ]);
   const { observedGeneration = 0, desiredNumberScheduled = 0, updatedNumberScheduled = 0 } = now.status ?? {};
@@ -104,9 +109,14 @@ async function look(client: Client, { metadata }: DaemonSet, signal: AbortSignal
       ? ["some nodes"]
       : [];
   const inUse: InUse[] = [];
+  let said: string | undefined;
   for (const pod of current.filter((one) => !isReady(one))) {
     const node = pod.spec?.nodeName ?? "";
-    const isWaiting = said.items.some(({ regarding }) => regarding?.uid === pod.metadata.uid);
+    const own = told.filter(
+      ({ regarding, reportingController }) =>
+        regarding?.uid === pod.metadata.uid && reportingController === INSTALLER,
+    );
+    const isWaiting = own.some(({ reason }) => reason === "HandlerInUse");
     const users = everywhere.items.filter(
       ({ spec }) => spec?.nodeName === node && CLASSES.includes(spec.runtimeClassName ?? ""),
     );
@@ -114,9 +124,10 @@ async function look(client: Client, { metadata }: DaemonSet, signal: AbortSignal
       inUse.push({ node, pods: users.map((one) => `${one.metadata.namespace}/${one.metadata.name}`) });
     } else {
       late.push(node);
+      said ??= own.findLast(({ reason }) => reason !== "HandlerInUse")?.note;
     }
   }
-  return { late, inUse };
+  return { late, inUse, said };
 }
 
 const isReady = ({ status }: Pod): boolean =>
