@@ -6,6 +6,7 @@ import { registerCheckpoint } from "./checkpoint.ts";
 import { registerCompletion } from "./completion.ts";
 import { registerDelete } from "./delete.ts";
 import { registerDescribe } from "./describe.ts";
+import { registerDownload } from "./download.ts";
 import { registerFs } from "./fs.ts";
 import { registerHistory } from "./history.ts";
 import { registerInstall } from "./install.ts";
@@ -35,6 +36,7 @@ export const GROUPS: readonly { heading: string; register: readonly Register[] }
       registerCheck,
       registerHistory,
       registerDescribe,
+      registerDownload,
       registerDelete,
       registerPin,
     ],
