@@ -17,10 +17,12 @@ export interface Io {
   terminal: { in: boolean; out: boolean; err: boolean };
   /** What the program ends with if the command does not fail; a command that finds a "no" sets EXIT.no. */
   exitCode: number;
+  /** What the program is called: `kcr`, or `kubectl kcr`. */
+  program: string;
 }
 
 /** The process's own streams. NO_COLOR (no-color.org) and TERM=dumb take colours away. */
-export function processIo(signal: AbortSignal): Io {
+export function processIo(signal: AbortSignal, program: string): Io {
   const { stdin, stdout, stderr, env } = process;
   const terminal = { in: stdin.isTTY === true, out: stdout.isTTY === true, err: stderr.isTTY === true };
   return {
@@ -33,6 +35,7 @@ export function processIo(signal: AbortSignal): Io {
     colour: terminal.out && !env["NO_COLOR"] && env["TERM"] !== "dumb",
     terminal,
     exitCode: 0,
+    program,
   };
 }
 

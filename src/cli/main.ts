@@ -16,4 +16,4 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 const [, file, ...words] = process.argv;
 const args = isCompleter(file) ? ["__complete", ...words] : words;
 // Set, not exited with: what was written may still be on its way.
-process.exitCode = await run(processIo(interrupt.signal), args, programName(file));
+process.exitCode = await run(processIo(interrupt.signal, programName(file)), args);

@@ -17,8 +17,8 @@ export const isCompleter = (file: string | undefined): boolean =>
   /^kubectl_complete-kcr(\.\w+)?$/.test(basename(file ?? ""));
 
 /** The program with all its commands. */
-export function createProgram(io: Io, name = "kcr"): Command {
-  const program = new Command(name)
+export function createProgram(io: Io): Command {
+  const program = new Command(io.program)
     .description("Checkpoint and restore for Kubernetes workloads, and a look inside checkpoints")
     .version(VERSION, "--version", "this program's version")
     .helpOption("-h, --help", "help for a command")
@@ -56,8 +56,8 @@ function pathOf(program: Command, args: readonly string[]): string {
 }
 
 /** Runs one command line (without node and script), prints what goes wrong, and gives the exit code. */
-export async function run(io: Io, args: readonly string[], name?: string): Promise<number> {
-  const program = createProgram(io, name);
+export async function run(io: Io, args: readonly string[]): Promise<number> {
+  const program = createProgram(io);
   try {
     if (args.length === 0) {
       program.outputHelp();

@@ -78,7 +78,7 @@ export async function takeCheckpoints(connection: Connection, io: Io, options: T
       });
     }
     if (taken.length < asked.length) io.exitCode = EXIT.failed;
-    else hint(io, "", `kcr restore ${taken[0]?.metadata.name}${connection.again}`);
+    else hint(io, "", `${io.program} restore ${taken[0]?.metadata.name}${connection.again}`);
   } finally {
     if (io.signal.aborted) await callOff(connection, pending);
   }

@@ -37,7 +37,7 @@ export async function describeAll(connection: Connection, io: Io, targets: reado
       ...section("Events", eventLines(events, paint), paint),
       ...section(
         "Next",
-        description.next.map((line) => safe(`${line}${connection.again}`)),
+        description.next.map((line) => safe(`${io.program} ${line}${connection.again}`)),
         paint,
       ),
     );

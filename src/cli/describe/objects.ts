@@ -18,7 +18,7 @@ export interface Description {
   /** Parts with a heading of their own; lines made safe. */
   sections?: { heading: string; lines: string[] }[];
   conditions: readonly Condition[];
-  /** Commands that a person may want to run next. */
+  /** Commands of this program that a person may want to run next. */
   next: string[];
 }
 
@@ -75,9 +75,9 @@ export function describeCheckpoint(checkpoint: Checkpoint): Description {
     ],
     conditions: status?.conditions ?? [],
     next: [
-      ...(isGood(checkpoint) ? [`kcr restore ${name}`, `kcr inspect ${name}`, `kcr download ${name}`] : []),
-      pinned ? `kcr unpin ${name}` : `kcr pin ${name}`,
-      `kcr delete checkpoint/${name}`,
+      ...(isGood(checkpoint) ? [`restore ${name}`, `inspect ${name}`, `download ${name}`] : []),
+      pinned ? `unpin ${name}` : `pin ${name}`,
+      `delete checkpoint/${name}`,
     ],
   };
 }
@@ -112,9 +112,9 @@ export function describeSchedule(schedule: CheckpointSchedule): Description {
     ],
     conditions: status?.conditions ?? [],
     next: [
-      "kcr status",
-      `kcr history ${owner === undefined ? `schedule/${metadata.name}` : target}`,
-      `kcr schedule ${spec.suspend ? "resume" : "suspend"} ${metadata.name}`,
+      "status",
+      `history ${owner === undefined ? `schedule/${metadata.name}` : target}`,
+      `schedule ${spec.suspend ? "resume" : "suspend"} ${metadata.name}`,
     ],
   };
 }
@@ -141,9 +141,9 @@ export function describeRequest(request: CheckpointRequest): Description {
     ],
     conditions: status?.conditions ?? [],
     next: [
-      ...(made === undefined ? [] : [`kcr describe checkpoint/${made}`, `kcr restore ${made}`]),
-      ...(status?.phase === "Failed" ? [`kcr checkpoint pod/${spec.podReference.name}`] : []),
-      `kcr delete request/${metadata.name}`,
+      ...(made === undefined ? [] : [`describe checkpoint/${made}`, `restore ${made}`]),
+      ...(status?.phase === "Failed" ? [`checkpoint pod/${spec.podReference.name}`] : []),
+      `delete request/${metadata.name}`,
     ],
   };
 }
@@ -169,9 +169,9 @@ export function describeRestore(restore: CheckpointRestore): Description {
     ],
     conditions: status?.conditions ?? [],
     next: [
-      ...(saved === undefined ? [] : [`kcr restore ${saved} --into pod/${spec.podReference.name}`]),
-      `kcr describe checkpoint/${spec.checkpointName}`,
-      ...(isTerminal(restore) ? [`kcr delete restore/${metadata.name}`] : []),
+      ...(saved === undefined ? [] : [`restore ${saved} --into pod/${spec.podReference.name}`]),
+      `describe checkpoint/${spec.checkpointName}`,
+      ...(isTerminal(restore) ? [`delete restore/${metadata.name}`] : []),
     ],
   };
 }

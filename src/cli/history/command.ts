@@ -40,7 +40,7 @@ export async function showHistory(
   });
   const newest = rows.find((entry) => entry.type === "checkpoint");
   if (newest !== undefined)
-    hint(io, "", `kcr describe ${newest.checkpoint.metadata.name}${connection.again}`);
+    hint(io, "", `${io.program} describe ${newest.checkpoint.metadata.name}${connection.again}`);
 }
 
 async function subjectOf(connection: Connection, target: Target, signal: AbortSignal): Promise<Subject> {
@@ -99,6 +99,7 @@ const columns: readonly Column<Entry>[] = [
   },
   {
     header: "FROM",
+    wide: true,
     value: (e) =>
       e.type === "checkpoint" ? (e.checkpoint.status?.lineage?.parent ?? "-") : e.restore.spec.checkpointName,
   },

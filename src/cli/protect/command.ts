@@ -58,11 +58,11 @@ export async function protect(
     if (strategy?.reason === "RuntimeFromNextPod") {
       await print(
         io,
-        `  to make its pods anew now: kcr protect ${word} --schedule '${safe(schedule)}' --restart${connection.again}`,
+        `  to make its pods anew now: ${io.program} protect ${word} --schedule '${safe(schedule)}' --restart${connection.again}`,
       );
     }
   }
-  hint(io, "", `kcr status${connection.again}`);
+  hint(io, "", `${io.program} status${connection.again}`);
 }
 
 /**

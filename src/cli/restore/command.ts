@@ -106,9 +106,9 @@ async function shown(
   );
   if (savedCheckpoint !== undefined) {
     await print(io, `what it was is saved as ${safe(savedCheckpoint)}`);
-    hint(io, "", `kcr restore ${safe(savedCheckpoint)}${again}   # undoes it`);
+    hint(io, "", `${io.program} restore ${safe(savedCheckpoint)}${again}   # undoes it`);
   } else {
-    hint(io, "", `kcr describe restore/${metadata.name}${again}`);
+    hint(io, "", `${io.program} describe restore/${metadata.name}${again}`);
   }
 }
 
@@ -140,7 +140,7 @@ async function untilRestored(
       progress.note(
         calledOff
           ? "called off: nothing has happened to the container"
-          : `it goes on by itself: kcr describe restore/${restore.metadata.name}${connection.again}`,
+          : `it goes on by itself: ${io.program} describe restore/${restore.metadata.name}${connection.again}`,
       );
     }
   }

@@ -39,7 +39,7 @@ export async function showStatus(connection: Connection, io: Io, options: Status
     rows,
     data: { items: rows },
     name: (row) => wordFor(row),
-    none: `nothing is protected ${allNamespaces ? "in any namespace" : `in namespace ${namespace}`}; kcr protect deploy/NAME --schedule '*/10 * * * *'${connection.again} begins`,
+    none: `nothing is protected ${allNamespaces ? "in any namespace" : `in namespace ${namespace}`}; ${io.program} protect deploy/NAME --schedule '*/10 * * * *'${connection.again} begins`,
   });
   const failing = rows.filter(({ problems }) => problems.length > 0);
   if (failing.length > 0) io.exitCode = EXIT.no;
@@ -54,15 +54,15 @@ async function explain(io: Io, row: Assessment, withNamespace: boolean, again: s
   await print(io, "", paint("bold", safe(`${where}${wordFor(row)}`)));
   for (const { code, message } of row.problems) {
     await print(io, `  ${paint("bad", safe(code))}: ${safe(message)}`);
-    const todo = remedy(code, row, withNamespace ? ` -n ${row.namespace}` : again);
+    const todo = remedy(io, code, row, withNamespace ? ` -n ${row.namespace}` : again);
     // Messages of conditions may say it themselves.
     if (todo !== undefined && !message.includes(todo)) await print(io, `    ${todo}`);
   }
 }
 
-function remedy(code: string, row: Assessment, again: string): string | undefined {
+function remedy(io: Io, code: string, row: Assessment, again: string): string | undefined {
   if (code === "RuntimeFromNextPod") {
-    return `To make its pods anew: kcr protect ${wordFor(row)} --schedule '${safe(row.expression)}' --restart${again}`;
+    return `To make its pods anew: ${io.program} protect ${wordFor(row)} --schedule '${safe(row.expression)}' --restart${again}`;
   }
   return code in ERRORS ? ERRORS[code as ErrorCode].remedy : undefined;
 }

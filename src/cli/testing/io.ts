@@ -28,6 +28,7 @@ export function testIo(options: { tty?: boolean; input?: string } & Partial<Io> 
     colour: tty,
     terminal: { in: tty, out: tty, err: tty },
     exitCode: 0,
+    program: "kcr",
     written,
     ...given,
   };
