@@ -268,7 +268,10 @@ function resolve(vma: Vma, files: FileTable): Mapping {
     case "memfd": {
       const file = files.get(Number(vma.sourceId));
       if (file?.kind !== "memfd") return { ...vma, name: "/memfd:", sharedId: undefined };
-      return { ...vma, name: `/memfd:${file.name}`, sharedId: isShared ? file.sharedId : undefined };
+      const sharedId = isShared ? file.sharedId : undefined;
+      // Shared memory without a name is a file of the same file system, which the kernel calls so.
+      if (file.name === "/dev/zero") return { ...vma, kind: "shared", name: "/dev/zero (deleted)", sharedId };
+      return { ...vma, name: `/memfd:${file.name}`, sharedId };
     }
     case "shared":
       return { ...vma, name: `[shmem ${vma.sourceId}]`, sharedId: vma.sourceId };

@@ -80,33 +80,49 @@ export const isRunning = ({ state }: Process): boolean => hasMemory(state);
 
 /** Linux lets both together be 6 MiB at most: bprm_stack_limits in fs/exec.c. */
 const STRINGS_BYTES = 6 * 1024 * 1024;
+const STRINGS_LIMIT = 500_000;
 
 /**
  * A process's arguments, as they stood in its memory: programs may have written over them.
  *
  * Errors: `ArchiveError`: `missing` when the checkpoint does not hold them; `malformed`, `too-large`.
  */
-export const readArguments = (memory: AddressSpace): Promise<string[]> =>
-  readStrings(memory, memory.descriptor.arguments);
+export async function readArguments(memory: AddressSpace): Promise<string[]> {
+  const strings = await readStrings(memory, memory.descriptor.arguments);
+  // A program that shows its state in place of its arguments leaves NULs behind it, which are no arguments.
+  if (strings.at(-1) === "" && strings.length !== (await readArgumentCount(memory))) {
+    while (strings.at(-1) === "") strings.pop();
+  }
+  return strings;
+}
 
 /** A process's environment as it was given it (setenv(3) puts changes elsewhere): `NAME=value`. Errors as above. */
 export const readEnvironment = async (memory: AddressSpace): Promise<string[]> =>
   (await readStrings(memory, memory.descriptor.environment)).filter((variable) => variable !== "");
 
+/** How many arguments it was given, where its stack still says so. */
+async function readArgumentCount(memory: AddressSpace): Promise<number | undefined> {
+  try {
+    return Number((await memory.read(memory.descriptor.stackStart, 8)).readBigUInt64LE());
+  } catch (error) {
+    if (error instanceof ArchiveError) return undefined;
+    throw error;
+  }
+}
+
+/** Each ends with a NUL. */
 async function readStrings(
   memory: AddressSpace,
   { start, end }: { start: bigint; end: bigint },
 ): Promise<string[]> {
   if (end === start) return [];
   const length = end - start;
-  if (length < 0n)
-    throw new ArchiveError("malformed", `process ${memory.pid}: arguments that end before they begin`);
-  if (length > STRINGS_BYTES) {
-    throw new ArchiveError("too-large", `process ${memory.pid}: arguments or environment of ${length} bytes`);
-  }
+  const what = `process ${memory.pid}: arguments or environment`;
+  if (length < 0n) throw new ArchiveError("malformed", `${what} that end before they begin`);
+  if (length > STRINGS_BYTES) throw new ArchiveError("too-large", `${what} of ${length} bytes`);
   const bytes = await memory.read(start, Number(length));
-  // Each ends with a NUL; a program that shows its state in their place leaves more of them behind it.
-  let used = bytes.length;
-  while (used > 0 && bytes[used - 1] === 0) used -= 1;
-  return used === 0 ? [] : bytes.toString("utf8", 0, used).split("\0");
+  let count = 1;
+  for (let at = bytes.indexOf(0); at >= 0 && at < bytes.length - 1; at = bytes.indexOf(0, at + 1)) count += 1;
+  if (count > STRINGS_LIMIT) throw new ArchiveError("too-large", `${what} of ${count} strings`);
+  return bytes.toString("utf8", 0, bytes.length - (bytes.at(-1) === 0 ? 1 : 0)).split("\0");
 }

@@ -9,7 +9,7 @@ import type { Tar } from "../tar.ts";
 const COMMON_MAGIC = 0x54564319;
 const SERVICE_MAGIC = 0x55105940;
 
-/** The second magic number of each file that is read here. */
+/** The second magic number of each file that is read here; of those in the second part nothing else is known. */
 export const IMAGE_MAGIC = {
   inventory: 0x58313116,
   pstree: 0x50273030,
@@ -24,6 +24,23 @@ export const IMAGE_MAGIC = {
   fs: 0x51403912,
   mounts: 0x55563928,
   stats: 0x57093306,
+
+  cgroup: 0x59383330,
+  utsNamespace: 0x54473203,
+  ipcVariables: 0x53115007,
+  networkNamespace: 0x55933752,
+  networkDevices: 0x57373951,
+  timeNamespace: 0x43114433,
+  userNamespace: 0x55474906,
+  seccomp: 0x64413049,
+  ttyInfo: 0x59453036,
+  fileLocks: 0x54323616,
+  cpuInfo: 0x61404013,
+  tcpStream: 0x51465506,
+  socketQueues: 0x56264026,
+  pipesData: 0x56453709,
+  fifoData: 0x59333054,
+  ghostFile: 0x52583605,
 } as const;
 
 export type ImageKind = keyof typeof IMAGE_MAGIC;

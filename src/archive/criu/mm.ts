@@ -42,6 +42,8 @@ export interface Vma {
 export interface MemoryDescriptor {
   arguments: AddressRange;
   environment: AddressRange;
+  /** Where its stack began: the number of its arguments stands there, then the addresses of each. */
+  stackStart: bigint;
   /** The executable, by its id in files.img. */
   exeFileId: number;
   /** Of the machine that it ran on, in bytes; undefined when the image does not say. */
@@ -102,6 +104,7 @@ export async function readMemoryDescriptor(image: Bytes): Promise<MemoryDescript
   return {
     arguments: range(8),
     environment: range(10),
+    stackStart: stack,
     exeFileId: mm.number(12) ?? 0,
     pageSize: pageSizeOf(mm.bigs(13)),
     mappings,

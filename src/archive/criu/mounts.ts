@@ -57,7 +57,7 @@ export async function readMounts(image: Bytes): Promise<Mount[]> {
         type: mount.text(14) ?? TYPES[mount.number(1) ?? 0] ?? "",
         source: mount.text(8) ?? "",
         options: mount.text(9) ?? "",
-        isExternal: mount.flag(13),
+        isExternal: mount.flag(13) || mount.text(18) !== undefined,
       });
     }
     if (mounts.length > MOUNT_LIMIT) {

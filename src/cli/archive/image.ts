@@ -44,6 +44,7 @@ export async function imageBytes(io: Io, reference: string, flags: RegistryFlags
     return {
       name: reference,
       size: layer.size,
+      digest: layer.digest,
       read: (offset, length) => streamed.read(offset, length),
       readInto: (offset, target) => streamed.readInto(offset, target),
       close,

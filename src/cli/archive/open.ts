@@ -1,5 +1,4 @@
 import { access } from "node:fs/promises";
-import { KcrError } from "../../api/errors.ts";
 import { type CheckpointArchive, type OwnedBytes, openCheckpoint } from "../../archive/checkpoint.ts";
 import type { ClusterFlags } from "../cluster.ts";
 import type { Io } from "../io.ts";
@@ -53,8 +52,31 @@ async function bytesOf(io: Io, place: Place, flags: OpenFlags): Promise<string |
       return await imageBytes(io, place.reference, flags);
     }
     case "object":
-      throw new KcrError("ArchiveNowhere", `checkpoint ${place.name} is no file here`);
+      return await objectBytes(io, place.name, flags);
     default:
       return place satisfies never;
+  }
+}
+
+async function objectBytes(io: Io, name: string, flags: ClusterFlags): Promise<OwnedBytes> {
+  const [{ connect }, { openRemote }] = await Promise.all([
+    import("../cluster.ts"),
+    import("../download/fetch.ts"),
+  ]);
+  const { client, namespace } = await connect(flags);
+  try {
+    const remote = await openRemote(client, { namespace, name }, io.signal);
+    return {
+      name: remote.name,
+      size: remote.size,
+      read: (offset, length) => remote.read(offset, length),
+      close: async () => {
+        await remote.close();
+        client.close();
+      },
+    };
+  } catch (error) {
+    client.close();
+    throw error;
   }
 }
