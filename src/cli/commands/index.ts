@@ -17,7 +17,9 @@ import { registerPush } from "./push.ts";
 import { registerRestore } from "./restore.ts";
 import { registerSchedule } from "./schedule.ts";
 import { registerStatus } from "./status.ts";
+import { registerSupportBundle } from "./support-bundle.ts";
 import { registerUninstall } from "./uninstall.ts";
+import { registerVerify } from "./verify.ts";
 import { registerVersion } from "./version.ts";
 
 /** Adds one command to the program. */
@@ -43,10 +45,16 @@ export const GROUPS: readonly { heading: string; register: readonly Register[] }
   },
   {
     heading: "Inside a checkpoint (a file, a Checkpoint, an image):",
-    register: [registerMem, registerFs, registerBuild, registerPush],
+    register: [registerMem, registerFs, registerVerify, registerBuild, registerPush],
   },
   {
     heading: "kcr itself:",
-    register: [registerInstall, registerUninstall, registerCompletion, registerVersion],
+    register: [
+      registerInstall,
+      registerUninstall,
+      registerSupportBundle,
+      registerCompletion,
+      registerVersion,
+    ],
   },
 ];
