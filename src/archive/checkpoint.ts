@@ -45,6 +45,8 @@ export interface CheckpointArchive {
   /** No problems. */
   readonly isWhole: boolean;
   readonly tar: Tar;
+  /** The archive as it lies there, compressed when it is. */
+  readonly bytes: OwnedBytes;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -59,7 +61,11 @@ export interface OpenOptions {
 }
 
 /** Bytes that are let go of when they are no longer read. */
-export type OwnedBytes = Bytes & { close(): Promise<void> };
+export type OwnedBytes = Bytes & {
+  /** What its digest has to be (`sha256:...`), where that is known. */
+  readonly digest?: string;
+  close(): Promise<void>;
+};
 
 /**
  * Opens the archive of a container's checkpoint, as the kubelet or Podman writes it: a file by its path, or bytes
@@ -111,6 +117,7 @@ export async function openCheckpoint(
     problems,
     isWhole: problems.length === 0,
     tar,
+    bytes: file,
     close: () => owned.disposeAsync(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

@@ -21,6 +21,13 @@ export const withRegistryFlags = (command: Command): Command =>
     .option("--ca-file <file>", "certificate authority of the registry, besides the well-known ones (PEM)")
     .option("--authfile <file>", "credentials, as `docker login` or `podman login` have written them");
 
+/** Of a command's flags, these alone. */
+export const registryFlagsOf = ({ plainHttp, caFile, authfile }: RegistryFlags): RegistryFlags => ({
+  plainHttp,
+  caFile,
+  authfile,
+});
+
 /**
  * A client of the registry at this address ("host[:port]"), with the person's own credentials for the repository.
  *

@@ -1,21 +1,21 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { MappingKind } from "../../archive/criu/mm.ts";
 import type { Pattern } from "../../archive/memory-search.ts";
-import { type OpenFlags, openArchive } from "../archive/open.ts";
+import { openArchive } from "../archive/open.ts";
 import { clusterFlagsOf } from "../cluster.ts";
 import { UsageError } from "../errors.ts";
 import { several } from "../flags.ts";
 import type { Io } from "../io.ts";
 import { type Format, outputOption, show } from "../output/print.ts";
-import { withRegistryFlags } from "../registry.ts";
+import { type RegistryFlags, registryFlagsOf, withRegistryFlags } from "../registry.ts";
 import { examples } from "./examples.ts";
 
-interface MemFlags extends OpenFlags {
+interface MemFlags extends RegistryFlags {
   pid?: number;
   search?: string;
   regex?: string;
   ignoreCase?: boolean;
-  around: number;
+  context: number;
   vma?: string[];
   range?: { start: bigint; end: bigint };
   hex?: boolean;
@@ -38,7 +38,12 @@ export function registerMem(program: Command, io: Io): void {
     .option("-s, --search <text>", "find this text")
     .option("-r, --regex <expression>", "find what this expression of JavaScript's matches, byte by byte")
     .option("-i, --ignore-case", "with --regex: upper and lower case are one")
-    .option("-c, --around <bytes>", "show each match in a hex dump with so many bytes around it", numberOf, 0)
+    .option(
+      "-c, --context <bytes>",
+      "show each match in a hex dump with so many bytes around it",
+      numberOf,
+      0,
+    )
     .option("--vma <kinds>", `only mappings of these kinds: ${KINDS.join(", ")}`, several)
     .option("--range <from-to>", "only these addresses, hexadecimal, the second not included", rangeOf)
     .option("--hex", "with --pid: print it as a hex dump")
@@ -72,12 +77,15 @@ ${examples([
       if (dump === "-" && io.terminal.out) {
         throw new UsageError("memory is nothing for a terminal: send it elsewhere, or use --hex");
       }
-      await using archive = await openArchive(io, checkpoint, { ...flags, ...clusterFlagsOf(command) });
+      await using archive = await openArchive(io, checkpoint, {
+        ...registryFlagsOf(flags),
+        ...clusterFlagsOf(command),
+      });
       if (pattern !== undefined) {
         if (flags.hex || dump !== undefined) throw new UsageError("search, or dump: choose one");
         const { search } = await import("../memory/search.ts");
         const format = output === "json" ? "json" : "table";
-        return await search(io, archive, { ...selection, pid, pattern, contextBytes: flags.around, format });
+        return await search(io, archive, { ...selection, pid, pattern, contextBytes: flags.context, format });
       }
       if (pid !== undefined && (flags.hex || dump !== undefined)) {
         const { dumpTo, hexdump } = await import("../memory/dump.ts");
