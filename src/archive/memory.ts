@@ -110,6 +110,15 @@ export class AddressSpace {
     return mapping !== undefined && mapping.start <= address ? mapping : undefined;
   }
 
+  /** The mappings that have something of a range. */
+  between(start: bigint, end: bigint): Mapping[] {
+    const found: Mapping[] = [];
+    for (let i = this.#indexOf(start); i < this.mappings.length && this.mappings[i]!.start < end; i++) {
+      found.push(this.mappings[i]!);
+    }
+    return found;
+  }
+
   /**
    * The memory from `address` on, in order and without gaps, one piece after the other.
    *
