@@ -50,7 +50,8 @@ export async function takeCheckpoints(connection: Connection, io: Io, options: T
   const asked: { of: Wanted; request: CheckpointRequest }[] = [];
   try {
     for (const of of wanted) {
-      const request = await askForCheckpoint(connection, of, { timeoutSeconds, signal: io.signal });
+      io.signal.throwIfAborted();
+      const request = await askForCheckpoint(connection, of, timeoutSeconds);
       pending.add(request);
       asked.push({ of, request });
     }

@@ -47,35 +47,34 @@ export function containersWanted(
   });
 }
 
-/** Asks for a checkpoint of one container. Errors: those of the API. */
+/**
+ * Asks for a checkpoint of one container. Takes no signal: a creation that is cut off may have been done, and then
+ * nobody would know what to call off. Errors: those of the API.
+ */
 export function askForCheckpoint(
   { client, namespace }: Connection,
   { pod, container }: Wanted,
-  { timeoutSeconds, signal }: { timeoutSeconds?: number; signal: AbortSignal },
+  timeoutSeconds?: number,
 ): Promise<CheckpointRequest> {
-  return client.create(
-    requests,
-    {
-      apiVersion: API_VERSION,
-      kind: requests.kind,
-      metadata: {
-        namespace,
-        // The API server makes a name of it that is free.
-        generateName: `${pod}-`,
-        labels: {
-          [LABEL_APP]: APP_VALUE,
-          [LABEL_POD]: labelValue(pod),
-          [LABEL_POD_NAMESPACE]: labelValue(namespace),
-        },
-      },
-      spec: {
-        podReference: { name: pod },
-        containerName: container,
-        ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
+  return client.create(requests, {
+    apiVersion: API_VERSION,
+    kind: requests.kind,
+    metadata: {
+      namespace,
+      // The API server makes a name of it that is free.
+      generateName: `${pod}-`,
+      labels: {
+        [LABEL_APP]: APP_VALUE,
+        [LABEL_POD]: labelValue(pod),
+        [LABEL_POD_NAMESPACE]: labelValue(namespace),
       },
     },
-    { signal },
-  );
+    spec: {
+      podReference: { name: pod },
+      containerName: container,
+      ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
+    },
+  });
 }
 
 /**

@@ -63,22 +63,20 @@ export async function restoreCheckpoint(
     io.exitCode = EXIT.failed;
     return;
   }
-  const restore = await client.create(
-    restores,
-    {
-      apiVersion: API_VERSION,
-      kind: restores.kind,
-      metadata: { namespace, generateName: `${pod}-` },
-      spec: {
-        checkpointName: checkpoint.metadata.name,
-        podReference: { name: pod },
-        ...(options.container === undefined ? {} : { containerName: options.container }),
-        discardCurrent: discard,
-        ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
-      },
+  signal.throwIfAborted();
+  // Without the signal: a creation that is cut off may have been done, and nobody would call it off.
+  const restore = await client.create(restores, {
+    apiVersion: API_VERSION,
+    kind: restores.kind,
+    metadata: { namespace, generateName: `${pod}-` },
+    spec: {
+      checkpointName: checkpoint.metadata.name,
+      podReference: { name: pod },
+      ...(options.container === undefined ? {} : { containerName: options.container }),
+      discardCurrent: discard,
+      ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
     },
-    { signal },
-  );
+  });
   const ended = options.wait ? await untilRestored(connection, io, restore) : restore;
   await shown(io, output, ended, options.wait, connection.again);
 }
