@@ -28,7 +28,7 @@ export function registerCheckpoint(program: Command, io: Io): void {
     )
     .option("--all-containers", "of all containers")
     .addOption(selector("pods"))
-    .option("--wait", "wait until the checkpoint is good", true)
+    .option("--wait", "wait until the checkpoint is good (the default)", true)
     .option("--no-wait", "only ask for it")
     .option("--timeout <duration>", "how long the dump may take (default: 5m)", deadline)
     .addOption(outputOption())

@@ -22,7 +22,7 @@ export function registerDelete(program: Command, io: Io): void {
     )
     .addOption(selector("checkpoints"))
     .addOption(yes())
-    .option("--wait", "wait until they and their bytes are gone", true)
+    .option("--wait", "wait until they and their bytes are gone (the default)", true)
     .option("--no-wait", "do not wait")
     .addHelpText(
       "after",

@@ -25,7 +25,7 @@ export function registerRestore(program: Command, io: Io): void {
     .option("-c, --container <name>", "container to take back (default: the one it was taken of)")
     .option("--discard", "lose what the container is now instead of saving it")
     .addOption(yes())
-    .option("--wait", "wait until the container runs again", true)
+    .option("--wait", "wait until the container runs again (the default)", true)
     .option("--no-wait", "only ask for it")
     .option("--timeout <duration>", "how long it may take (default: 5m)", deadline)
     .addOption(outputOption())
