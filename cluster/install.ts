@@ -64,7 +64,12 @@ export async function installKcr(cluster: Cluster, options: InstallOptions = {})
       images: [{ name: "kcr", newName, digest }],
       patches: handler !== "none" ? [] : [{ patch: stringify(withoutInstaller) }],
       configMapGenerator: [
-        { name: "kcr-config", namespace: "kcr-system", behavior: "replace", files: ["config.yaml"] },
+        ...["kcr-system", "kcr-download"].map((namespace) => ({
+          name: "kcr-config",
+          namespace,
+          behavior: "replace",
+          files: ["config.yaml"],
+        })),
         {
           name: "kcr-policy",
           namespace: "kcr-system",
@@ -82,6 +87,15 @@ export async function installKcr(cluster: Cluster, options: InstallOptions = {})
       const wait = ["-n", "kcr-system", "rollout", "status", "--timeout=120s"];
       await cluster.kubectl([...wait, "deployment/kcr-operator"], { signal });
       await cluster.kubectl([...wait, "daemonset/kcr-agent"], { signal });
+      const download = [
+        "-n",
+        "kcr-download",
+        "rollout",
+        "status",
+        "--timeout=120s",
+        "deployment/kcr-download",
+      ];
+      await cluster.kubectl(download, { signal });
       if (handler !== "none") await cluster.kubectl([...wait, "daemonset/kcr-installer"], { signal });
       if (handler === "ready") {
         const label = `jsonpath={.metadata.labels.${RUNTIME_LABEL.replaceAll(".", "\\.")}}=${RUNTIME_READY}`;

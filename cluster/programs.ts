@@ -78,7 +78,7 @@ export const programs = {
     },
   },
   python: {
-    tag: "1",
+    tag: "2",
     config: { entrypoint: ["python3", "/opt/key_value.py"], env: [path] },
     tree: ensurePrograms,
     sources: [import.meta.filename, source("key_value.py")],
@@ -86,7 +86,9 @@ export const programs = {
       const library = await only(tree, "/usr/lib", /^python3\.\d+$/);
       await addDirectory(root, tree, library);
       await addProgram(root, tree, join(tree, "usr/bin", basename(library)), "/usr/bin/python3");
-      await addLibrariesOf(root, tree, await only(tree, `${library}/lib-dynload`, /^_sqlite3\./));
+      for (const module of [/^_sqlite3\./, /^_ctypes\./]) {
+        await addLibrariesOf(root, tree, await only(tree, `${library}/lib-dynload`, module));
+      }
       await mkdir(join(root, "opt"));
       await copyFile(source("key_value.py"), join(root, "opt/key_value.py"));
     },

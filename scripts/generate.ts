@@ -3,9 +3,10 @@ import { dirname, join } from "node:path";
 import { stringify } from "yaml";
 import { customResourceDefinitions } from "../src/api/crd.ts";
 import { ERRORS } from "../src/api/errors.ts";
+import { cliReference } from "./cli-reference.ts";
 
 /**
- * Writes what is generated from the code: the CRDs and the page of errors. With --check it writes nothing and
+ * Writes what is generated from the code: the CRDs, the page of errors and those of the commands. With --check it writes nothing and
  * fails when a file differs from what the code says.
  */
 const root = join(import.meta.dirname, "..");
@@ -29,6 +30,8 @@ files.set(
   "docs/reference/errors.md",
   `<!-- ${mark} -->\n# Errors\n\nEach code stands as the reason of conditions and Events, and in a request's \`status.reason\`.\n\n${rows}`,
 );
+
+for (const [name, text] of cliReference(mark)) files.set(`docs/reference/cli/${name}`, text);
 
 const check = process.argv.includes("--check");
 let stale = 0;

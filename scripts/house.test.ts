@@ -22,7 +22,17 @@ const LIBRARIES: Record<string, string[]> = {
   "src/engine": ["src/archive"],
   "src/api": ["src/kube", "src/oci"],
 };
-const PROGRAMS = ["src/operator", "src/agent", "src/runtime", "src/installer", "src/cli", "src/web"];
+/** Not code: where a program has its version from. */
+const MANIFEST = "package.json";
+const PROGRAMS = [
+  "src/operator",
+  "src/agent",
+  "src/runtime",
+  "src/installer",
+  "src/download",
+  "src/cli",
+  "src/web",
+];
 
 describe("imports go downwards only", () => {
   it("from a library to nothing of ours, from a program to libraries, never to another program", () => {
@@ -32,7 +42,8 @@ describe("imports go downwards only", () => {
       const allowed = LIBRARIES[from] ?? Object.keys(LIBRARIES);
       expect([...Object.keys(LIBRARIES), ...PROGRAMS]).toContain(from);
       for (const to of importsOf(path)) {
-        if (folder(to) !== from && !allowed.includes(folder(to))) wrong.push(`${path} -> ${to}`);
+        if (to !== MANIFEST && folder(to) !== from && !allowed.includes(folder(to)))
+          wrong.push(`${path} -> ${to}`);
       }
     }
     expect(wrong).toEqual([]);

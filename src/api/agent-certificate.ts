@@ -8,6 +8,8 @@ export const TRANSFER_AUTHORITY = "kcr-transfer-ca";
 /** The ConfigMap's key. */
 export const BUNDLE_KEY = "ca.crt";
 export const TRANSFER_USAGES = ["digital signature", "server auth", "client auth"];
+/** The download part asks agents, and nobody asks it. */
+export const DOWNLOAD_USAGES = ["digital signature", "client auth"];
 export const TRANSFER_CERTIFICATE_SECONDS = 24 * 3600;
 
 /** Name of the agents' account, in kcr's namespace. */

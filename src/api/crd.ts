@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { checkpointSpec, checkpointStatus } from "./checkpoint.ts";
+import { downloadSpec, downloadStatus } from "./download.ts";
 import { GROUP, VERSION } from "./group.ts";
-import { checkpoints, requests, restores, schedules } from "./kinds.ts";
+import { checkpoints, downloads, requests, restores, schedules } from "./kinds.ts";
 import { requestSpec, requestStatus } from "./request.ts";
 import { restoreSpec, restoreStatus } from "./restore.ts";
 import { scheduleSpec, scheduleStatus } from "./schedule.ts";
@@ -111,6 +112,24 @@ const kinds: Kind[] = [
       age,
     ],
     selectable: [".status.nodeName"],
+  },
+  {
+    resource: downloads,
+    singular: "checkpointdownload",
+    shortNames: ["ckptdl"],
+    description: "Asks for the bytes of one Checkpoint, for the holder of a key and a short time.",
+    spec: downloadSpec,
+    status: downloadStatus,
+    columns: [
+      { name: "Checkpoint", type: "string", jsonPath: ".spec.checkpointName" },
+      { name: "Phase", type: "string", jsonPath: ".status.phase" },
+      { name: "Reason", type: "string", jsonPath: ".status.reason" },
+      { name: "Bytes", type: "integer", jsonPath: ".status.sizeBytes" },
+      { name: "Expires", type: "string", jsonPath: ".status.expirationTime" },
+      { name: "Message", type: "string", jsonPath: ".status.message", priority: 1 },
+      age,
+    ],
+    selectable: [],
   },
 ];
 

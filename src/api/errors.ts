@@ -357,6 +357,92 @@ export const ERRORS = {
     remedy:
       "The message and the node's annotation kcr.io/runtime-selftest say where it ended. Pods of class kcr go to other nodes; it is tried again.",
   },
+  KubeconfigUnusable: {
+    means: "The kubeconfig names no cluster that could be asked.",
+    remedy: "Look at kubectl config get-contexts; choose one by --context, or a file by --kubeconfig.",
+  },
+  ApiUnreachable: {
+    means: "The API server of the cluster gave no answer.",
+    remedy: "Look whether kubectl get nodes works, with the same --context and --kubeconfig.",
+  },
+  ApiUnauthorized: {
+    means: "The API server does not take the credentials of the kubeconfig.",
+    remedy: "Log in to the cluster anew, as kubectl needs it too.",
+  },
+  ApiForbidden: {
+    means: "The account of the kubeconfig may not do this.",
+    remedy:
+      "Ask for the role kcr-view, kcr-operate or kcr-read-memory in that namespace; -n names another one.",
+  },
+  ApiNotFound: {
+    means: "There is no object of that name.",
+    remedy: "Look for it with kubectl get; -n names another namespace.",
+  },
+  ApiRefused: {
+    means: "The API server did not do what it was asked, and said why.",
+    remedy: "Change what its words name, or try again if another write was quicker.",
+  },
+  InstallIncomplete: {
+    means: "kcr was applied to the cluster, and not all of it came up in time.",
+    remedy:
+      "Look at what it waits for: kubectl -n kcr-system get pods, and their Events. Doing it again goes on waiting.",
+  },
+  UninstallIncomplete: {
+    means: "Not everything of kcr's could be taken away in time.",
+    remedy: "Look at what the message names, and do it again: it goes on where it was.",
+  },
+  NotInstalled: {
+    means: "The cluster does not know kcr's kinds.",
+    remedy: "Install kcr (kubectl kcr install), or choose another cluster with --context.",
+  },
+  ArchiveUnsupported: {
+    means: "The archive is well formed, but of a kind that is not read.",
+    remedy:
+      "Give a checkpoint archive of containerd, CRI-O or Podman: a tar, plain or compressed by gzip or zstd.",
+  },
+  FileUnreadable: {
+    means: "A file that was named does not exist or may not be read.",
+    remedy: "Check its path and its permissions.",
+  },
+  FileUnwritable: {
+    means: "A file cannot be written where it was to go.",
+    remedy: "Name another place with -o, or make room there.",
+  },
+  ArchiveNowhere: {
+    means: "No copy of the Checkpoint's archive is anywhere that it could be downloaded from.",
+    remedy:
+      "If the Checkpoint is new, wait until it is Restorable; else its node is away, or its copy and its image are gone.",
+  },
+  DownloadUnavailable: {
+    means: "The download part does not run, or does not answer.",
+    remedy: "Look at the pods of namespace kcr-download; the download goes on when one is ready.",
+  },
+  KeyUnsuitable: {
+    means: "A token cannot be sealed for the public key of a CheckpointDownload.",
+    remedy: "Make a new X25519 key pair and a new CheckpointDownload.",
+  },
+  DownloadForbidden: {
+    means: "The account of the kubeconfig may not read what is in Checkpoints.",
+    remedy:
+      "Ask for ClusterRole kcr-read-memory in the Checkpoint's namespace and Role kcr-read-memory in namespace kcr-download.",
+  },
+  DownloadEnded: {
+    means: "The download part does not take the token: the CheckpointDownload has expired or was deleted.",
+    remedy: "Run the command again; it goes on with what has come.",
+  },
+  DownloadInterrupted: {
+    means: "A download was broken off.",
+    remedy: "Run the same command again; it goes on with what has come.",
+  },
+  DownloadDamaged: {
+    means: "What was downloaded is not the archive that the Checkpoint tells of.",
+    remedy:
+      "Run the command again; if it happens again, the copy is damaged: look at the Checkpoint's conditions.",
+  },
+  FileExists: {
+    means: "The file that was to be written exists.",
+    remedy: "Name another one with -o, or give --force to replace it.",
+  },
   Internal: {
     means: "Something kcr did not expect.",
     remedy: "Report it with the log of the operator or agent.",

@@ -1,6 +1,7 @@
 import type { Resource } from "../kube/resources.ts";
 import { type Checkpoint, POISONED, RESTORABLE } from "./checkpoint.ts";
 import { isTrue } from "./conditions.ts";
+import type { CheckpointDownload } from "./download.ts";
 import { GROUP, VERSION } from "./group.ts";
 import type { CheckpointRequest } from "./request.ts";
 import type { CheckpointRestore } from "./restore.ts";
@@ -35,6 +36,14 @@ export const restores: Resource<CheckpointRestore> = {
   version: VERSION,
   plural: "checkpointrestores",
   kind: "CheckpointRestore",
+  namespaced: true,
+};
+
+export const downloads: Resource<CheckpointDownload> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "checkpointdownloads",
+  kind: "CheckpointDownload",
   namespaced: true,
 };
 

@@ -19,6 +19,8 @@ export const CRIU_OPTIONS_ANNOTATION = "kcr.io/criu-options";
 export const DEFAULT_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-container";
 /** On a Checkpoint, set by a person to "true": let it go although its registry is gone for good. */
 export const ABANDON_IMAGE_ANNOTATION = "kcr.io/abandon-image";
+/** On a Checkpoint, "true" set by a person who has also taken its owners away: nothing's deletion takes it along. */
+export const PINNED_ANNOTATION = "kcr.io/pinned";
 /** On a pod that is to begin with a state: the Checkpoint's name. Its containers wait for what restores them. */
 export const RESTORE_FROM_ANNOTATION = "kcr.io/restore-from";
 

@@ -9,6 +9,14 @@ export interface Bytes {
   readonly size: number;
   /** Exactly these bytes, as a buffer of their own. Errors: `truncated` when there are not so many. */
   read(offset: number, length: number): Promise<Buffer>;
+  /** The same into memory that is there already: as many bytes as it has. */
+  readInto?(offset: number, target: Buffer): Promise<void>;
+}
+
+/** Reads into memory that is there already, as directly as the bytes can. Errors: as of `Bytes.read`. */
+export async function readInto(bytes: Bytes, offset: number, target: Buffer): Promise<void> {
+  if (bytes.readInto) await bytes.readInto(offset, target);
+  else target.set(await bytes.read(offset, target.length));
 }
 
 export function bufferBytes(name: string, buffer: Uint8Array): Bytes {
@@ -31,6 +39,10 @@ export function slice(bytes: Bytes, name: string, start: number, size: number): 
     async read(offset, length) {
       assertRange(this, offset, length);
       return await bytes.read(start + offset, length);
+    },
+    async readInto(offset, target) {
+      assertRange(this, offset, target.length);
+      await readInto(bytes, start + offset, target);
     },
   };
 }
@@ -63,14 +75,19 @@ export class FileBytes implements Bytes {
   async read(offset: number, length: number): Promise<Buffer> {
     assertRange(this, offset, length);
     const buffer = Buffer.allocUnsafe(length);
-    let got = 0;
-    while (got < length) {
-      const { bytesRead } = await this.#file.read(buffer, got, length - got, offset + got);
+    await this.readInto(offset, buffer);
+    return buffer;
+  }
+
+  async readInto(offset: number, target: Buffer): Promise<void> {
+    const { length } = target;
+    assertRange(this, offset, length);
+    for (let got = 0; got < length; ) {
+      const { bytesRead } = await this.#file.read(target, got, length - got, offset + got);
       // It has become shorter since it was opened.
       if (bytesRead === 0) throw truncated(this.name, offset, length);
       got += bytesRead;
     }
-    return buffer;
   }
 
   async close(): Promise<void> {

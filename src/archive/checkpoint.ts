@@ -1,4 +1,5 @@
-import { FileBytes } from "./bytes.ts";
+import { type Bytes, FileBytes } from "./bytes.ts";
+import { compressionOf } from "./compression.ts";
 import { readArchitecture } from "./criu/core.ts";
 import { type ImageKind, openImage } from "./criu/image.ts";
 import { type DumpStats, readDumpStats } from "./criu/stats.ts";
@@ -18,6 +19,7 @@ import {
   type SpecDump,
 } from "./metadata.ts";
 import { readTar, type Tar } from "./tar.ts";
+import { unpackTar } from "./unpacking.ts";
 
 /** A checkpoint archive that lies open. Closed by `await using` or `close()`. */
 export interface CheckpointArchive {
@@ -43,59 +45,82 @@ export interface CheckpointArchive {
   /** No problems. */
   readonly isWhole: boolean;
   readonly tar: Tar;
+  /** The archive as it lies there, compressed when it is. */
+  readonly bytes: OwnedBytes;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+export interface OpenOptions {
+  signal?: AbortSignal;
+  /**
+   * Whether the archive may be compressed as a whole, with gzip or zstd, as Podman's are: see `unpackTar` for what
+   * that costs. Without it such an archive is `malformed`, for the node's runtime takes none.
+   */
+  mayBeCompressed?: boolean;
+}
+
+/** Bytes that are let go of when they are no longer read. */
+export type OwnedBytes = Bytes & {
+  /** What its digest has to be (`sha256:...`), where that is known. */
+  readonly digest?: string;
+  close(): Promise<void>;
+};
+
 /**
- * Opens the archive of a container's checkpoint, as the kubelet or Podman writes it. Only headers and small
- * entries are read, whatever its size.
+ * Opens the archive of a container's checkpoint, as the kubelet or Podman writes it: a file by its path, or bytes
+ * that lie elsewhere, which it then closes. Only headers and small entries are read, whatever its size.
  *
  * Errors: `ArchiveError`: `truncated` when the file is cut off, `missing` without config.dump or spec.dump,
  * `unsupported` when no known engine made it, `malformed`, `too-large`; those of the file system.
  */
 export async function openCheckpoint(
-  path: string,
-  { signal }: { signal?: AbortSignal } = {},
+  source: string | OwnedBytes,
+  { signal, mayBeCompressed = false }: OpenOptions = {},
 ): Promise<CheckpointArchive> {
-  const file = await FileBytes.open(path);
-  try {
-    const tar = await readTar(file, { signal });
-    const config = await readConfigDump(tar);
-    const spec = await readSpecDump(tar);
-    const status = await readStatusDump(tar);
-    const engine = engineOf(path, spec);
-    const problems: string[] = [];
-    const check = <T>(part: () => Promise<T>) => noting(problems, part);
-    await check(async () => assertEntries(tar, engine));
-    await check(() => assertImage(tar, "checkpoint/inventory.img", "inventory"));
-    await check(() => assertImage(tar, "checkpoint/pstree.img", "pstree"));
-    const architecture = await check(() => architectureOf(tar));
-    const statsDump = tar.open("stats-dump");
-    const stats = statsDump && (await check(() => readDumpStats(statsDump)));
-    const dumpLog = tar.open("dump.log");
-    return {
-      path,
-      size: file.size,
-      engine,
-      identity: identityOf(path, engine, config, spec, status),
-      config,
-      spec,
-      restoredFrom: restoredFromOf(status),
-      stats,
-      direct: await readDirectDump(tar),
-      log: dumpLog && (await readDumpLog(dumpLog)),
-      architecture,
-      problems,
-      isWhole: problems.length === 0,
-      tar,
-      close: () => file.close(),
-      [Symbol.asyncDispose]: () => file.close(),
-    };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
+  await using resources = new AsyncDisposableStack();
+  const file = typeof source === "string" ? await FileBytes.open(source) : source;
+  resources.defer(() => file.close());
+  const path = file.name;
+  const compression = mayBeCompressed ? await compressionOf(file) : "none";
+  const tar =
+    compression === "none" ? await readTar(file, { signal }) : resources.use(await unpackTar(file, signal));
+  const config = await readConfigDump(tar);
+  const spec = await readSpecDump(tar);
+  const status = await readStatusDump(tar);
+  const engine = engineOf(path, spec);
+  const problems: string[] = [];
+  const check = <T>(part: () => Promise<T>) => noting(problems, part);
+  await check(async () => assertEntries(tar, engine));
+  await check(() => assertImage(tar, "checkpoint/inventory.img", "inventory"));
+  await check(() => assertImage(tar, "checkpoint/pstree.img", "pstree"));
+  const architecture = await check(() => architectureOf(tar));
+  const statsDump = tar.open("stats-dump");
+  const stats = statsDump && (await check(() => readDumpStats(statsDump)));
+  const dumpLog = tar.open("dump.log");
+  const identity = identityOf(path, engine, config, spec, status);
+  const direct = await readDirectDump(tar);
+  const log = dumpLog && (await readDumpLog(dumpLog));
+  const owned = resources.move();
+  return {
+    path,
+    size: file.size,
+    engine,
+    identity,
+    config,
+    spec,
+    restoredFrom: restoredFromOf(status),
+    stats,
+    direct,
+    log,
+    architecture,
+    problems,
+    isWhole: problems.length === 0,
+    tar,
+    bytes: file,
+    close: () => owned.disposeAsync(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 /** Runs a part; what is wrong with the archive becomes a problem, what is wrong with anything else stays an error. */

@@ -12,6 +12,10 @@ export interface TarEntry {
   readonly offset: number;
   /** Permission bits. */
   readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** When its content was last changed, in whole seconds since 1970. */
+  readonly mtime: number;
   /** Target of a link, "" otherwise. */
   readonly linkName: string;
 }
@@ -121,6 +125,9 @@ export class TarHeaders {
       size,
       offset,
       mode: (numberAt(block, 100, 8) ?? 0) & 0o7777,
+      uid: this.#next.uid ?? numberAt(block, 108, 8) ?? 0,
+      gid: this.#next.gid ?? numberAt(block, 116, 8) ?? 0,
+      mtime: this.#next.mtime ?? numberAt(block, 136, 12) ?? 0,
       linkName: this.#next.linkName ?? text(block.subarray(157, 257)),
     };
     this.#next = {};
@@ -148,6 +155,9 @@ interface Overrides {
   name?: string;
   linkName?: string;
   size?: number;
+  uid?: number;
+  gid?: number;
+  mtime?: number;
   sparse?: boolean;
 }
 
@@ -220,10 +230,13 @@ function parsePax(content: Buffer): Overrides | undefined {
     if (key === "path") overrides.name = value;
     if (key === "linkpath") overrides.linkName = value;
     if (key.startsWith("GNU.sparse.")) overrides.sparse = true;
-    if (key === "size") {
+    if (key === "size" || key === "uid" || key === "gid") {
       if (!/^[0-9]{1,15}$/.test(value)) return undefined;
-      overrides.size = Number(value);
+      overrides[key] = Number(value);
     }
+    // With a fraction, and before 1970 below zero.
+    if (key === "mtime")
+      overrides.mtime = Math.floor(Number(/^-?[0-9]{1,12}(?:\.[0-9]*)?$/.exec(value)?.[0] ?? 0));
     at = end;
   }
   return overrides;

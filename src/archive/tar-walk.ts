@@ -10,9 +10,20 @@ export interface WalkedEntry extends TarEntry {
   content(): AsyncIterable<Uint8Array>;
 }
 
+export interface WalkOptions {
+  limits?: TarLimits;
+  signal?: AbortSignal;
+  /** A chunk may be overwritten once this has returned. */
+  onBytes?: (bytes: Uint8Array) => void;
+  onRest?: (bytes: Uint8Array) => Promise<void>;
+  /** Of a tar that such contents were cut out of: whether the entry's is not there. Its padding is. */
+  isCutOut?: (entry: TarEntry) => boolean;
+}
+
 /**
  * The entries of a tar that arrives as a stream, read to the stream's very end: see {@link TarHeaders} for what is
- * understood and what is refused. `onBytes` is shown every byte of the archive, in order.
+ * understood and what is refused. `onBytes` is shown every byte of the archive, in order; `onRest` is shown, in order
+ * too, those that no `content()` has given, and waited for.
  *
  * Guarantees: one pass; nothing is held but the piece in hand and, for duplicates, the names.
  * Errors: `ArchiveError`: `truncated` when the stream ends before the tar does; the stream's own; the signal's
@@ -21,7 +32,7 @@ export interface WalkedEntry extends TarEntry {
 export async function* walkTar(
   name: string,
   chunks: AsyncIterable<Uint8Array>,
-  options: { limits?: TarLimits; signal?: AbortSignal; onBytes?: (bytes: Uint8Array) => void } = {},
+  options: WalkOptions = {},
 ): AsyncGenerator<WalkedEntry, void, undefined> {
   const feed = new Feed(name, chunks, options);
   const headers = new TarHeaders(name, options.limits);
@@ -37,8 +48,9 @@ export async function* walkTar(
       }
       const { entry, size } = step;
       const start = feed.position;
-      yield { ...entry, content: () => feed.until(start + size) };
-      await feed.skip(start + padded(size) - feed.position);
+      const end = start + (options.isCutOut?.(entry) ? 0 : size);
+      yield { ...entry, content: () => feed.until(end) };
+      await feed.skip(end - feed.position + padded(size) - size);
     }
     await feed.drain();
   } finally {
@@ -51,19 +63,17 @@ class Feed {
   readonly #name: string;
   readonly #chunks: AsyncIterator<Uint8Array>;
   readonly #signal: AbortSignal | undefined;
-  readonly #onBytes: ((bytes: Uint8Array) => void) | undefined;
+  readonly #onBytes: WalkOptions["onBytes"];
+  readonly #onRest: WalkOptions["onRest"];
   #chunk: Uint8Array = new Uint8Array(0);
   position = 0;
 
-  constructor(
-    name: string,
-    chunks: AsyncIterable<Uint8Array>,
-    { signal, onBytes }: { signal?: AbortSignal; onBytes?: (bytes: Uint8Array) => void },
-  ) {
+  constructor(name: string, chunks: AsyncIterable<Uint8Array>, { signal, onBytes, onRest }: WalkOptions) {
     this.#name = name;
     this.#chunks = chunks[Symbol.asyncIterator]();
     this.#signal = signal;
     this.#onBytes = onBytes;
+    this.#onRest = onRest;
   }
 
   /** Exactly so many bytes, as a buffer of their own. */
@@ -74,6 +84,7 @@ class Feed {
       buffer.set(piece, got);
       got += piece.length;
     }
+    await this.#onRest?.(buffer);
     return buffer;
   }
 
@@ -82,11 +93,16 @@ class Feed {
   }
 
   async skip(length: number): Promise<void> {
-    for (let left = length; left > 0; ) left -= (await this.#take(left)).length;
+    for (let left = length; left > 0; ) {
+      const piece = await this.#take(left);
+      left -= piece.length;
+      await this.#onRest?.(piece);
+    }
   }
 
   /** Reads what follows the end mark. */
   async drain(): Promise<void> {
+    do await this.#onRest?.(this.#chunk);
     while (await this.#pull());
   }
 

@@ -8,7 +8,7 @@ import { Client } from "../kube/client.ts";
 import { EventRecorder } from "../kube/events.ts";
 import { type Context, warn } from "./context.ts";
 import { install } from "./install.ts";
-import { uninstall } from "./uninstall.ts";
+import { type UninstallOptions, uninstall } from "./uninstall.ts";
 
 /** The program of DaemonSet kcr-installer: the one privileged part of kcr. */
 
@@ -26,9 +26,9 @@ program
   .command("uninstall")
   .description("take them away, once no pod of theirs is left")
   .option("--force", "do not wait for those pods: their containers run on, and are not started again")
-  .action(({ force = false }: { force?: boolean }) =>
-    run((context, signal) => uninstall(context, { force }, signal)),
-  );
+  .option("--purge", "remove all checkpoints and notes on the node too, once nothing else of kcr runs there")
+  .action((options: UninstallOptions) => run((context, signal) => uninstall(context, options, signal)));
+
 /** Errors are told as an Event, in the log and by the exit code. */
 async function run(work: (context: Context, signal: AbortSignal) => Promise<void>): Promise<void> {
   const environment = z

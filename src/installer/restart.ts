@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { KcrError } from "../api/errors.ts";
 import type { Settings } from "../api/settings.ts";
 import { readIfThere } from "../store/files.ts";
@@ -16,7 +17,8 @@ export const oweRestart = async (host: Host, pid: number): Promise<void> => {
 };
 export const isRestartOwed = async (host: Host, pid: number): Promise<boolean> =>
   (await readIfThere(onHost(host, OWED))) === `${pid}`;
-export const restartDone = (host: Host): Promise<void> => rm(onHost(host, OWED), { force: true });
+export const restartDone = (host: Host): Promise<void> =>
+  rm(onHost(host, dirname(OWED)), { recursive: true, force: true });
 
 export type Restart = { type: "systemd"; unit: string } | { type: "signal" };
 

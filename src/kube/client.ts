@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js";
 import { ApiError, ConnectionError } from "./errors.ts";
 import type { Metrics } from "./metrics.ts";
@@ -11,6 +12,7 @@ import {
 } from "./resources.ts";
 import { after, delay, follow } from "./signals.ts";
 import { readBody, Transport } from "./transport.ts";
+import { handshake } from "./websocket.ts";
 
 /** What every call may be given. */
 export interface CallOptions {
@@ -313,6 +315,43 @@ export class Client {
     } catch (error) {
       close();
       throw describe(`GET ${target}`, error, signal);
+    } finally {
+      cancelTimer();
+    }
+  }
+
+  /**
+   * Opens a WebSocket with that subprotocol, and gives the connection with what came on it already: frames are for the
+   * caller to make and read. From then on only the caller ends it.
+   */
+  async upgrade(
+    path: string,
+    protocol: string,
+    options: { query?: Query } & CallOptions = {},
+  ): Promise<{ socket: Socket; head: Buffer }> {
+    const { query, signal, timeoutMs = defaultTimeoutMs } = options;
+    const target = path + queryString(query);
+    const what = `GET ${target}`;
+    const { headers: asking, accept } = handshake(protocol);
+    // Of no kind that is negotiated: the API server refuses JSON.
+    const headers = { ...asking, accept: "*/*" };
+    using limit = follow(signal);
+    const cancelTimer = after(timeoutMs, () => limit.abort(new RequestTimeout(timeoutMs)));
+    try {
+      const opened = await this.#transport.upgrade({
+        method: "GET",
+        path: target,
+        headers,
+        signal: limit.signal,
+      });
+      const isRight =
+        opened.headers["sec-websocket-accept"] === accept &&
+        opened.headers["sec-websocket-protocol"] === protocol;
+      if (isRight) return opened;
+      opened.socket.destroy();
+      throw new ConnectionError(what, new Error(`the server does not speak ${protocol}`));
+    } catch (error) {
+      throw describe(what, error, signal);
     } finally {
       cancelTimer();
     }

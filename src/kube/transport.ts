@@ -1,9 +1,17 @@
 import http from "node:http";
 import https from "node:https";
+import type { Socket } from "node:net";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { ApiError, ConnectionError, type Status } from "./errors.ts";
 import { type Metrics, noMetrics } from "./metrics.ts";
 import { orAborted } from "./signals.ts";
+
+/** A connection that the server has changed over to another protocol, and what came of that already. */
+export interface Upgraded {
+  socket: Socket;
+  head: Buffer;
+  headers: http.IncomingHttpHeaders;
+}
 
 /** One HTTP request to the API server. */
 export interface HttpRequest {
@@ -49,13 +57,26 @@ export class Transport {
    * when it aborted.
    */
   async send(request: HttpRequest): Promise<http.IncomingMessage> {
+    return await this.#withCredentials(() => this.#attempt(request));
+  }
+
+  /**
+   * Asks for another protocol, by the headers that are given; the connection is the caller's then. The signal counts
+   * until it is made. Errors: as those of {@link send}.
+   */
+  async upgrade(request: HttpRequest): Promise<Upgraded> {
+    return await this.#withCredentials(() => this.#attemptUpgrade(request));
+  }
+
+  /** A credential that was renewed on disk is used at once: what was refused for the old one had no effect. */
+  async #withCredentials<T>(attempt: () => Promise<T>): Promise<T> {
     const used = this.#config;
     try {
-      return await this.#attempt(request);
+      return await attempt();
     } catch (error) {
       if (!wasRefusedForCredentials(error)) throw error;
       if (this.#config === used) this.#config = this.#load();
-      return await this.#attempt(request);
+      return await attempt();
     }
   }
 
@@ -87,7 +108,41 @@ export class Transport {
     }
   }
 
-  async #exchange({ method, path, headers, body, signal }: HttpRequest): Promise<http.IncomingMessage> {
+  async #attemptUpgrade(request: HttpRequest): Promise<Upgraded> {
+    const what = `${request.method} ${request.path}`;
+    const { secure, options } = await this.#optionsOf(request).catch((error: unknown) => {
+      request.signal.throwIfAborted();
+      throw new ConnectionError(what, error);
+    });
+    // A connection of its own, which no other request has used or will; through the proxy, if there is one.
+    const isOwn = options.agent === this.#agents.https || options.agent === this.#agents.http;
+    const asked = (secure ? https : http).request({ ...options, agent: isOwn ? false : options.agent });
+    const { promise, resolve, reject } = Promise.withResolvers<Upgraded>();
+    asked.on("upgrade", ({ headers }, socket, head) => resolve({ socket: socket as Socket, head, headers }));
+    asked.on("response", (answer) => errorOf(what, answer).then(reject, reject));
+    asked.on("error", (error) => {
+      reject(request.signal.aborted ? request.signal.reason : new ConnectionError(what, error));
+    });
+    asked.end();
+    return await promise;
+  }
+
+  async #exchange(request: HttpRequest): Promise<http.IncomingMessage> {
+    const { secure, options } = await this.#optionsOf(request);
+    return new Promise((resolve, reject) => {
+      const asked = (secure ? https : http).request(options, resolve);
+      asked.on("error", reject);
+      asked.end(request.body);
+    });
+  }
+
+  async #optionsOf({
+    method,
+    path,
+    headers,
+    body,
+    signal,
+  }: HttpRequest): Promise<{ secure: boolean; options: https.RequestOptions }> {
     const url = new URL(target(this.#config).server);
     const secure = url.protocol === "https:";
     const fromConfig: https.RequestOptions = {};
@@ -113,11 +168,7 @@ export class Transport {
       },
       signal,
     };
-    return new Promise((resolve, reject) => {
-      const request = secure ? https.request(options, resolve) : http.request(options, resolve);
-      request.on("error", reject);
-      request.end(body);
-    });
+    return { secure, options };
   }
 }
 

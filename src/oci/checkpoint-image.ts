@@ -1,24 +1,36 @@
+import type { DescribedLayer } from "./described-layer.ts";
 import type { Digest } from "./digest.ts";
-import { type Descriptor, descriptorOf, encodeConfig, encodeManifest, MEDIA_TYPE } from "./manifest.ts";
+import {
+  type Descriptor,
+  type Document,
+  descriptorOf,
+  encodeConfig,
+  encodeManifest,
+  MEDIA_TYPE,
+} from "./manifest.ts";
 import { type Pushed, pushDocument, verifyImage } from "./push.ts";
 import { assertOwnName, assertTag } from "./reference.ts";
 import type { RegistryClient } from "./registry.ts";
-import { FileSource } from "./source.ts";
+import { type BlobSource, FileSource } from "./source.ts";
+
+export interface CheckpointImageConfig {
+  /** GOARCH of the checkpointed process: amd64, arm64 ... */
+  architecture: string;
+  /** GOOS; default linux. */
+  os?: string;
+  /** The process's user as in an image config, "999:999". A pod with runAsNonRoot needs it. */
+  user?: string;
+}
 
 export interface CheckpointImageOptions {
   client: RegistryClient;
   repository: string;
   tag: string;
-  /** Path of the tar that the kubelet wrote. */
-  archive: string;
-  config: {
-    /** GOARCH of the checkpointed process: amd64, arm64 ... */
-    architecture: string;
-    /** GOOS; default linux. */
-    os?: string;
-    /** The process's user as in an image config, "999:999". A pod with runAsNonRoot needs it. */
-    user?: string;
-  };
+  /** The tar that the kubelet wrote: its path or its bytes. */
+  archive: string | BlobSource;
+  /** What is to be known of a tar that is compressed; see `describeLayer`. */
+  compressed?: Pick<DescribedLayer, "mediaType" | "diffId">;
+  config: CheckpointImageConfig;
   /** The manifest's; the runtimes know a checkpoint by them. */
   annotations: Readonly<Record<string, string>>;
   /** The archive's digest where it is known: when the registry has it, the archive is not even read. */
@@ -42,21 +54,32 @@ export interface CheckpointImage extends Pushed {
  * of the file system, the signal's reason.
  */
 export async function pushCheckpointImage(options: CheckpointImageOptions): Promise<CheckpointImage> {
-  const { client, repository, tag, archive, annotations, layerDigest, signal, onProgress } = options;
+  const { client, repository, tag, archive, layerDigest, signal, onProgress } = options;
   assertOwnName(client.address, repository);
   assertTag(tag);
-  await using source = await FileSource.open(archive);
+  await using file = typeof archive === "string" ? await FileSource.open(archive) : undefined;
+  const source = file ?? (archive as BlobSource);
   const { digest, sentBytes } =
     (await stored(options, source.size)) ??
     (await client.uploadBlob({ repository, source, digest: layerDigest, signal, onProgress }));
-  const layer: Descriptor = { mediaType: MEDIA_TYPE.layer, digest, size: source.size };
-  const { architecture, os = "linux", user } = options.config;
-  const config = encodeConfig({ architecture, os, container: { user }, diffIds: [layer.digest] });
-  const manifest = encodeManifest(descriptorOf(config), [layer], annotations);
+  const { mediaType, diffId } = options.compressed ?? { mediaType: MEDIA_TYPE.layer, diffId: digest };
+  const layer: Descriptor = { mediaType, digest, size: source.size };
+  const { config, manifest } = encodeCheckpointImage({ ...layer, diffId }, options);
   const pushedBytes = sentBytes + (await pushDocument(client, repository, config, signal));
   await client.putManifest(repository, tag, manifest, { signal });
   await verifyImage(client, repository, manifest.digest, { signal });
   return { ...descriptorOf(manifest), layer: { digest, size: layer.size }, pushedBytes };
+}
+
+/** The documents of an image that has an archive for its only layer. */
+export function encodeCheckpointImage(
+  layer: DescribedLayer,
+  image: Pick<CheckpointImageOptions, "config" | "annotations">,
+): { config: Document; manifest: Document } {
+  const { architecture, os = "linux", user } = image.config;
+  const { diffId, ...descriptor } = layer;
+  const config = encodeConfig({ architecture, os, container: { user }, diffIds: [diffId] });
+  return { config, manifest: encodeManifest(descriptorOf(config), [descriptor], image.annotations) };
 }
 
 async function stored({ client, repository, layerDigest, signal }: CheckpointImageOptions, size: number) {

@@ -13,15 +13,21 @@ export interface LayoutImage {
   manifest: Manifest;
 }
 
-export function blobPath(directory: string, digest: Digest): string {
-  return join(directory, "blobs", ...digest.split(":"));
-}
+/** Of a blob, below the layout's directory. */
+export const blobName = (digest: Digest): string => `blobs/${digest.replace(":", "/")}`;
+
+export const blobPath = (directory: string, digest: Digest): string => join(directory, blobName(digest));
+
+/** The file that says that a directory is a layout. */
+export const LAYOUT_FILE = {
+  name: "oci-layout",
+  content: Buffer.from(JSON.stringify({ imageLayoutVersion: "1.0.0" })),
+};
 
 /** Makes an empty layout, or leaves one that is there as it is. */
 export async function createLayout(directory: string): Promise<void> {
   await mkdir(join(directory, "blobs", "sha256"), { recursive: true });
-  const marker = JSON.stringify({ imageLayoutVersion: "1.0.0" });
-  await putWhole(join(directory, "oci-layout"), (part) => writeFile(part, marker));
+  await putWhole(join(directory, LAYOUT_FILE.name), (part) => writeFile(part, LAYOUT_FILE.content));
 }
 
 /** Puts a small blob in. */
@@ -52,12 +58,13 @@ export async function putFile(directory: string, path: string, digest: Digest): 
 /** Makes `descriptor` the layout's only image. */
 export async function writeIndex(directory: string, descriptor: Descriptor, tag?: string): Promise<void> {
   const annotations = tag === undefined ? undefined : { "org.opencontainers.image.ref.name": tag };
-  const index = {
-    schemaVersion: 2,
-    mediaType: MEDIA_TYPE.index,
-    manifests: [{ ...descriptor, annotations }],
-  };
-  await putWhole(join(directory, "index.json"), (part) => writeFile(part, JSON.stringify(index)));
+  const index = encodeIndex({ ...descriptor, annotations });
+  await putWhole(join(directory, "index.json"), (part) => writeFile(part, index));
+}
+
+/** The index of a layout with one image. */
+export function encodeIndex(image: Descriptor): Buffer {
+  return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPE.index, manifests: [image] }));
 }
 
 const indexFile = z.object({

@@ -116,6 +116,16 @@ describe.skipIf(whyNot)("against a registry", () => {
         rootfs: { type: "layers", diff_ids: [digestOf(bytes)] },
       });
       expect(bytes.equals(await buffer(to.getBlob(repository, layers[0]!)))).toBe(true);
+      for (const [from, end] of [
+        [0, bytes.length],
+        [0, 1],
+        [MiB - 1, 3 * MiB + 1],
+        [bytes.length - 1, bytes.length],
+        [7, 7],
+      ] as const) {
+        const part = await buffer(to.readBlob(repository, layers[0]!, { from, end }));
+        expect(bytes.subarray(from, end).equals(part), `${from} to ${end}`).toBe(true);
+      }
 
       const again = await pushCheckpointImage({
         client: to,
@@ -499,6 +509,24 @@ describe("answers of other registries", () => {
     const to = client({ address, credentials });
     expect((await buffer(to.getBlob("a", { digest: digestOf("blob"), size: 4 }))).toString()).toBe("blob");
     expect(seen).toEqual([undefined]);
+  });
+
+  test("a part of a blob is had of one that knows no ranges, and is never another part", async () => {
+    let answer: RequestListener = (_, response) => response.end("0123456789");
+    const { address } = await serving((...given) => answer(...given));
+    const read = async (from: number, end: number) =>
+      (
+        await buffer(client({ address }).readBlob("a", { digest: digestOf("x"), size: 10 }, { from, end }))
+      ).toString();
+    expect([await read(0, 10), await read(3, 7), await read(9, 10)]).toEqual(["0123456789", "3456", "9"]);
+    for (const [range, body] of [
+      ["bytes 0-3/10", "0123"],
+      ["bytes 3-6/11", "3456"],
+      ["bytes 3-6/10", "34"],
+    ] as const) {
+      answer = (_, response) => response.writeHead(206, { "content-range": range }).end(body);
+      await expect(read(3, 7)).rejects.toMatchObject({ code: "protocol" });
+    }
   });
 
   test("redirects without end are an error", async () => {

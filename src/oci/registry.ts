@@ -171,6 +171,49 @@ export class RegistryClient {
     if (last) yield last;
   }
 
+  /**
+   * The bytes of a blob from `from` on, up to and without `end`, as they come. Errors: `protocol` for other bytes than
+   * were asked for, as far as that can be told; whether they are the blob's only its digest tells.
+   */
+  async *readBlob(
+    repository: string,
+    { digest, size }: Pick<Descriptor, "digest" | "size">,
+    { from, end }: { from: number; end: number },
+    { signal }: Common = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    if (from >= end) return;
+    const doing = `reading bytes ${from} to ${end - 1} of blob ${digest}`;
+    const isPart = from > 0 || end < size;
+    const call = {
+      doing,
+      method: "GET",
+      repository,
+      to: `${repository}/blobs/${digest}`,
+      scope: pull(repository),
+      ...(isPart && { headers: { range: `bytes=${from}-${end - 1}` } }),
+      expect: [200, 206],
+      signal,
+    } as const;
+    const { response } = await this.#call(call);
+    const isWhole = response.status === 200;
+    const shown = response.header("content-range");
+    if (!isWhole && shown !== `bytes ${from}-${end - 1}/${size}`) {
+      await response.discard();
+      throw this.#session.error("protocol", `${doing}: it answers with ${shown?.slice(0, 80)}`, {
+        repository,
+      });
+    }
+    // There are registries, and proxies before them, that know no ranges.
+    let at = isWhole ? 0 : from;
+    for await (const chunk of this.#reading(response.stream(), call)) {
+      const piece = chunk.subarray(Math.max(from - at, 0), Math.max(end - at, 0));
+      at += chunk.length;
+      if (piece.length > 0) yield piece;
+      if (at >= end) break;
+    }
+    if (at < end) throw this.#session.error("protocol", `${doing}: it ends before that`, { repository });
+  }
+
   /** A manifest by its tag or digest, as it is: an index too. */
   async getManifest(repository: string, reference: string, { signal }: Common = {}): Promise<Document> {
     assertManifestName(reference);

@@ -31,6 +31,7 @@ import {
   trimPod,
 } from "./context.ts";
 import { demandController } from "./demand/controller.ts";
+import { downloadCaches, downloadController } from "./download/controller.ts";
 import { nodeAccounts, nodeController } from "./node/controller.ts";
 import { reportController } from "./report/controller.ts";
 import { requestController } from "./request/controller.ts";
@@ -133,10 +134,12 @@ export function createOperator(options: OperatorOptions): Operator {
       ? createCertificates({ ...common, namespace })
       : undefined;
   const accounts = options.nodeAccounts ? nodeAccounts(common) : undefined;
+  const forDownloads = downloadCaches(common);
   const all: Array<Pick<Cache<Pod>, "synced" | "run">> = [
     ...Object.values(caches),
     ...(webhook?.caches ?? []),
     ...Object.values(accounts ?? {}),
+    ...Object.values(forDownloads),
     ...workloads.map(({ cache }) => cache),
   ];
 
@@ -165,6 +168,7 @@ export function createOperator(options: OperatorOptions): Operator {
             reportController(context),
             ...strategyControllers(context),
             demandController(context),
+            downloadController(context, forDownloads),
             ...(accounts === undefined
               ? []
               : [nodeController({ ...common, nodes: caches.nodes, existing: accounts })]),

@@ -44,6 +44,12 @@ export interface CopyIndex {
   mounts: string[];
 }
 
+/**
+ * The archive without the contents of the copy's other files, byte for byte: headers, padding, and the entries that no
+ * restore needs. With them it is the archive again. Copies of earlier versions have none.
+ */
+export const ARCHIVE_REST = "archive.rest";
+
 /** Page data is not hashed on the way to a restore: it is verified when it is unpacked and by the scrub. */
 export const isPageData = (path: string): boolean => /^checkpoint\/pages-[^/]*\.img$/.test(path);
 

@@ -4,7 +4,15 @@ import { type CopyIndex, parseCopyIndex } from "../store/copy.ts";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { checkNode, type Identity, TLS_OPTIONS } from "./identity.ts";
 import { Part, type Wanted } from "./part.ts";
-import { type Asked, INDEX_BYTES, pathOf, RETRY_AFTER_SECONDS } from "./protocol.ts";
+import {
+  type Asked,
+  contentRangeOf,
+  INDEX_BYTES,
+  pathOf,
+  type Range,
+  RETRY_AFTER_SECONDS,
+  rangeOf,
+} from "./protocol.ts";
 import { realClock, type Throttle } from "./throttle.ts";
 
 /** All times in milliseconds. */
@@ -42,13 +50,15 @@ export interface PeerOptions {
   /** What is shown; asked for with every connection, for it changes. */
   identity(): Identity;
   throttle: Throttle;
+  /** Most connections at once; 1 unless said. */
+  connections?: number;
   limits?: Partial<Limits>;
   /** Bytes of files that have come. */
   onReceived?(bytes: number): void;
 }
 
 /**
- * Another node that hands out copies: one connection, used for one file after another. `close()` it at the end.
+ * Another node that hands out copies: connections that are used for one file after another. `close()` it at the end.
  *
  * Guarantees: a connection that breaks is made anew, and a file gone on with where it stopped, for as long as every
  * few tries bring at least a byte.
@@ -64,7 +74,7 @@ export class Peer implements Disposable {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#agent = new Agent({
       keepAlive: true,
-      maxSockets: 1,
+      maxSockets: options.connections ?? 1,
       // The peer is known by its node's name, not by an address.
       servername: "",
       // Not with each request: Node would not use a connection twice then.
@@ -102,7 +112,9 @@ export class Peer implements Disposable {
     for (;;) {
       const before = part.have;
       try {
-        if (part.have < wanted.size) await part.append(this.#content(asked, part.have, wanted.size, signal));
+        if (part.have < wanted.size) {
+          await part.append(this.#content(asked, { from: part.have, end: wanted.size }, wanted.size, signal));
+        }
       } catch (error) {
         if (part.have > before) tries.reset();
         await tries.pause(error);
@@ -123,6 +135,30 @@ export class Peer implements Disposable {
     response.on("error", () => {}).resume();
   }
 
+  /**
+   * A part of the file of that content, as it comes: whether it has that content is for the caller to find out. A
+   * chunk may be kept.
+   */
+  async *read(
+    copy: string,
+    { sha256, size }: Wanted,
+    { from, end }: Range,
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer, void, undefined> {
+    const tries = new Tries(this.#limits, signal);
+    for (let at = from; at < end; ) {
+      try {
+        for await (const chunk of this.#content({ copy, file: sha256 }, { from: at, end }, size, signal)) {
+          tries.reset();
+          at += chunk.length;
+          yield chunk;
+        }
+      } catch (error) {
+        await tries.pause(error);
+      }
+    }
+  }
+
   close(): void {
     this.#agent.destroy();
   }
@@ -136,17 +172,17 @@ export class Peer implements Disposable {
     return `node ${node} (${host}:${port})`;
   }
 
-  async *#content(asked: Asked, from: number, size: number, signal: AbortSignal): AsyncGenerator<Buffer> {
+  async *#content(asked: Asked, wanted: Range, size: number, signal: AbortSignal): AsyncGenerator<Buffer> {
     const { throttle, onReceived } = this.#options;
+    const isPart = wanted.from > 0 || wanted.end < size;
     const response = await this.#ask(asked, signal, {
-      headers: from > 0 ? { range: `bytes=${from}-` } : {},
+      headers: isPart ? { range: rangeOf(wanted) } : {},
     });
     const { statusCode, headers } = response;
-    const isPart = from > 0;
     const isRight =
       statusCode === (isPart ? 206 : 200) &&
-      headers["content-length"] === `${size - from}` &&
-      headers["content-range"] === (isPart ? `bytes ${from}-${size - 1}/${size}` : undefined);
+      headers["content-length"] === `${wanted.end - wanted.from}` &&
+      headers["content-range"] === (isPart ? contentRangeOf(wanted, size) : undefined);
     if (!isRight) {
       response.destroy();
       throw new TransferError("protocol", `${this.#name}: not the file that was asked for`);

@@ -28,6 +28,24 @@ export function nodeOf(certificate: X509Certificate, now: Date): string | undefi
   return isNodeName(node) ? node : undefined;
 }
 
+/** The organization in the certificate of the download part: it may ask, and nobody takes it for a node. */
+export const DOWNLOAD_ORGANIZATION = "kcr.io:download";
+export const DOWNLOAD_NAME = "kcr-download";
+
+/** Who asks a node for a copy. */
+export type Caller = { type: "node"; node: string } | { type: "download" };
+
+/** Whose certificate it is, as {@link nodeOf}; undefined for one of nobody. */
+export function callerOf(certificate: X509Certificate, now: Date): Caller | undefined {
+  const node = nodeOf(certificate, now);
+  if (node !== undefined) return { type: "node", node };
+  return isDownloads(certificate, now) ? { type: "download" } : undefined;
+}
+
+/** Whether a certificate, whose signature was checked already, is the download part's. */
+export const isDownloads = ({ subject, validFromDate, validToDate }: X509Certificate, now: Date): boolean =>
+  now >= validFromDate && now <= validToDate && subject === `O=${DOWNLOAD_ORGANIZATION}\nCN=${DOWNLOAD_NAME}`;
+
 /** TLS options that both sides share: nothing older than 1.3, and nobody without a certificate. */
 export const TLS_OPTIONS = { minVersion: "TLSv1.3", requestCert: true, rejectUnauthorized: true } as const;
 

@@ -5,7 +5,8 @@ import { isSha256 } from "../store/layout.ts";
  * same authority that names its node (identity.ts).
  *
  *   GET /v1/copies/<sha256 of the archive>            the copy's index (src/store/copy.ts)
- *   GET /v1/copies/<sha256 of the archive>/<sha256>   the file of that content; with `Range: bytes=N-` from there on
+ *   GET /v1/copies/<sha256 of the archive>/<sha256>   the file of that content; with `Range: bytes=N-` from there on,
+ *                                                     with `Range: bytes=N-M` up to there
  *   POST /v1/copies/<sha256 of the archive>           says that what came of the copy is not what it should be: the
  *                                                     answering node looks at its copy itself, and believes only that
  *
@@ -30,11 +31,25 @@ export function parsePath(path: string): Asked | undefined {
   return file === undefined ? { copy } : { copy, file };
 }
 
-/** The first byte of a range that goes on to the end, the only kind there is; undefined for any other. */
-export function parseRange(header: string): number | undefined {
-  const from = Number(/^bytes=([0-9]{1,15})-$/.exec(header)?.[1]);
-  return Number.isSafeInteger(from) ? from : undefined;
+/** Bytes of a file: from `from` on, up to and without `end`. */
+export interface Range {
+  from: number;
+  end: number;
 }
+
+/** The one range that a header asks of so many bytes; undefined for any other kind, and where there are none. */
+export function parseRange(header: string, size: number): Range | undefined {
+  const [, first, last = ""] = /^bytes=([0-9]{1,15})-([0-9]{1,15})?$/.exec(header) ?? [];
+  if (first === undefined) return undefined;
+  const from = Number(first);
+  const end = last === "" ? size : Math.min(Number(last) + 1, size);
+  return from <= end && (last === "" || from < end) ? { from, end } : undefined;
+}
+
+/** What `Range` and `Content-Range` say of it. */
+export const rangeOf = ({ from, end }: Range): string => `bytes=${from}-${end - 1}`;
+export const contentRangeOf = ({ from, end }: Range, size: number): string =>
+  `bytes ${from}-${end - 1}/${size}`;
 
 /** Largest index that is read, in bytes. */
 export const INDEX_BYTES = 16 * 1024 * 1024;

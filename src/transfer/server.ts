@@ -9,8 +9,8 @@ import { pipeline } from "node:stream/promises";
 import type { TLSSocket } from "node:tls";
 import { COPY_INDEX, CORRUPT_MARK, type CopyFile, parseCopyIndex } from "../store/copy.ts";
 import type { Layout } from "../store/layout.ts";
-import { type Identity, nodeOf, TLS_OPTIONS } from "./identity.ts";
-import { INDEX_BYTES, parsePath, parseRange, RETRY_AFTER_SECONDS } from "./protocol.ts";
+import { type Caller, callerOf, type Identity, TLS_OPTIONS } from "./identity.ts";
+import { contentRangeOf, INDEX_BYTES, parsePath, parseRange, RETRY_AFTER_SECONDS } from "./protocol.ts";
 import type { Throttle } from "./throttle.ts";
 
 export interface ServerOptions {
@@ -20,8 +20,8 @@ export interface ServerOptions {
   /** Whose copies are handed out. */
   layout: Layout;
   identity: Identity;
-  /** Whether that node has a reason to have that copy. Errors are answered with "come again". */
-  mayHave(node: string, copy: string, signal: AbortSignal): Promise<boolean>;
+  /** Whether there is a reason for them to have that copy. Errors are answered with "come again". */
+  mayHave(caller: Caller, copy: string, signal: AbortSignal): Promise<boolean>;
   /** Files that are sent at once; who asks for more is told to come again. */
   atOnce: number;
   throttle: Throttle;
@@ -55,8 +55,8 @@ const INDEXES = 16;
  * Hands the files of this node's copies to other nodes: see protocol.ts.
  *
  * Guarantees: only copies that are whole and not known to be damaged, only files that their index names, and only to
- * who holds a certificate of the trusted authorities that names a node for which `mayHave` speaks, valid at the time
- * of each request. Errors: a port that is taken.
+ * who holds a certificate of the trusted authorities, that of a node or of the download part, for which `mayHave`
+ * speaks, valid at the time of each request. Errors: a port that is taken.
  */
 export async function serveCopies(options: ServerOptions): Promise<TransferServer> {
   const stop = new AbortController();
@@ -92,9 +92,9 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
     const asked = parsePath(url);
     const isDoubt = method === "POST" && asked?.file === undefined;
     if (asked === undefined || (method !== "GET" && !isDoubt)) return answer(response, 400);
-    const node = peerOf(request);
-    if (node === undefined) return answer(response, 403);
-    if (!(await options.mayHave(node, asked.copy, stop.signal))) return answer(response, 403);
+    const caller = peerOf(request);
+    if (caller === undefined) return answer(response, 403);
+    if (!(await options.mayHave(caller, asked.copy, stop.signal))) return answer(response, 403);
     if (isDoubt) {
       options.onDoubt?.(asked.copy);
       return answer(response, 202);
@@ -117,8 +117,9 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
     response: ServerResponse,
   ): Promise<number> {
     const { range } = request.headers;
-    const from = range === undefined ? 0 : parseRange(range);
-    if (from === undefined || from > size) return answer(response, 400);
+    const wanted = range === undefined ? { from: 0, end: size } : parseRange(range, size);
+    if (wanted === undefined) return answer(response, 400);
+    const { from, end } = wanted;
     if (sending >= options.atOnce) return answer(response, 503);
     sending += 1;
     try {
@@ -132,10 +133,15 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
       const status = range === undefined ? 200 : 206;
       response.writeHead(status, {
         "content-type": "application/octet-stream",
-        "content-length": size - from,
-        ...(range === undefined ? {} : { "content-range": `bytes ${from}-${size - 1}/${size}` }),
+        "content-length": end - from,
+        ...(range === undefined ? {} : { "content-range": contentRangeOf(wanted, size) }),
       });
-      const content = file.createReadStream({ start: from, highWaterMark: CHUNK_BYTES, autoClose: false });
+      const content = file.createReadStream({
+        start: from,
+        end: end < size ? end - 1 : Number.POSITIVE_INFINITY,
+        highWaterMark: CHUNK_BYTES,
+        autoClose: false,
+      });
       await pipeline(content, throttled, response, { signal: stop.signal }).catch((error: unknown) => {
         // A receiver that goes, or is cut off, comes again for the rest.
         if (isGone(error)) return;
@@ -176,10 +182,10 @@ function answer(response: ServerResponse, status: 202 | 400 | 403 | 404 | 503): 
   return status;
 }
 
-function peerOf({ socket }: IncomingMessage): string | undefined {
+function peerOf({ socket }: IncomingMessage): Caller | undefined {
   const { authorized, getPeerX509Certificate } = socket as TLSSocket;
   const certificate = getPeerX509Certificate.call(socket) as X509Certificate | undefined;
-  return authorized && certificate !== undefined ? nodeOf(certificate, new Date()) : undefined;
+  return authorized && certificate !== undefined ? callerOf(certificate, new Date()) : undefined;
 }
 
 interface Index {

@@ -14,8 +14,15 @@ import { createAuthority, issue, validFor } from "../kube/certificates.ts";
 import { COPY_INDEX, CORRUPT_MARK, type CopyFile, type CopyIndex } from "../store/copy.ts";
 import { Layout } from "../store/layout.ts";
 import { type Limits, Peer, type PeerOptions } from "./client.ts";
-import { type Identity, ORGANIZATION, TLS_OPTIONS } from "./identity.ts";
-import { pathOf } from "./protocol.ts";
+import {
+  type Caller,
+  DOWNLOAD_NAME,
+  DOWNLOAD_ORGANIZATION,
+  type Identity,
+  ORGANIZATION,
+  TLS_OPTIONS,
+} from "./identity.ts";
+import { parseRange, pathOf } from "./protocol.ts";
 import { type ServerOptions, serveCopies, type TransferServer } from "./server.ts";
 import { Throttle } from "./throttle.ts";
 
@@ -300,6 +307,50 @@ describe("files of a copy", slow, () => {
   });
 });
 
+describe("a part of a file", slow, () => {
+  const file = () => named("checkpoint/pages-1.img");
+  const read = async (range: { from: number; end: number }): Promise<Buffer> => {
+    using from = peer();
+    return Buffer.concat(await Array.fromAsync(from.read(ARCHIVE, file(), range, never)));
+  };
+
+  test.each([
+    ["at its beginning", 0, 10],
+    ["in its middle", 5 * MiB + 1, 9 * MiB],
+    ["at its end", 64 * MiB - 1, 64 * MiB],
+    ["that is none", 7, 7],
+    ["that is all of it", 0, 64 * MiB],
+  ])("%s arrives, and no more than that", async (_, from, end) => {
+    const wanted = contents.get(file().path)!.subarray(from, end);
+    expect((await read({ from, end })).equals(wanted)).toBe(true);
+    await waitFor("the count of what was sent", () => sent === end - from, { intervalMs: 10 });
+  });
+
+  test("goes on where it stopped when the connection is cut", async () => {
+    cutAfter(8 * MiB, 3);
+    const range = { from: 3 * MiB, end: 60 * MiB };
+    expect((await read(range)).equals(contents.get(file().path)!.subarray(range.from, range.end))).toBe(true);
+    expect(proxy.cuts).toBe(3);
+  });
+
+  test("is no other than was asked for", async () => {
+    await using hostile = await lie((_, response) => {
+      response.writeHead(206, { "content-range": `bytes 0-9/${file().size}`, "content-length": 10 });
+      response.end(Buffer.alloc(10));
+    });
+    using liar = peer({ port: hostile.port });
+    const reading = Array.fromAsync(liar.read(ARCHIVE, file(), { from: 10, end: 20 }, never));
+    await expect(reading).rejects.toMatchObject({ code: "protocol" });
+  });
+
+  test.each(["bytes=9-5", "bytes=5-", "bytes=-5", "bytes=0-1,3-4", "bytes=9-9", "chars=0-1", "bytes=x-"])(
+    "is of few kinds: %s of nine bytes",
+    (header) => {
+      expect(parseRange(header, 9)).toEqual(header === "bytes=5-" ? { from: 5, end: 9 } : undefined);
+    },
+  );
+});
+
 describe("the index", () => {
   test.each([
     ["no JSON", "{"],
@@ -428,8 +479,8 @@ describe("who gets something", () => {
     await server.close();
     let verdict: () => boolean = () => true;
     server = await serve({
-      mayHave: async (node, copy) => {
-        asked.push(`${node} ${copy === ARCHIVE}`);
+      mayHave: async (caller, copy) => {
+        asked.push(`${caller.type === "node" && caller.node} ${copy === ARCHIVE}`);
         return verdict();
       },
     });
@@ -458,6 +509,35 @@ describe("who gets something", () => {
     expect(await statusFor(b, path, "POST")).toBe(403);
     expect(await statusFor(identityOf("node-b", { organizations: [] }), path, "POST")).toBe(403);
     expect(doubts).toEqual([]);
+  });
+
+  test("is the download part with a reason, which is taken for no node", async () => {
+    const asked: Caller[] = [];
+    await server.close();
+    server = await serve({
+      mayHave: async (caller) => {
+        asked.push(caller);
+        return caller.type === "download";
+      },
+    });
+    const download = identityOf(DOWNLOAD_NAME, { organizations: [DOWNLOAD_ORGANIZATION] });
+    expect(await statusFor(download)).toBe(200);
+    expect(asked).toEqual([{ type: "download" }]);
+    for (const [name, organizations] of [
+      ["node-b", [DOWNLOAD_ORGANIZATION]],
+      [DOWNLOAD_NAME, [DOWNLOAD_ORGANIZATION, ORGANIZATION]],
+      [DOWNLOAD_NAME, [ORGANIZATION]],
+    ] as const) {
+      expect([name, await statusFor(identityOf(name, { organizations: [...organizations] }))]).toEqual([
+        name,
+        403,
+      ]);
+    }
+    expect(asked.slice(1)).toEqual([{ type: "node", node: DOWNLOAD_NAME }]);
+
+    server.setIdentity(download);
+    using from = peer();
+    await expect(from.index(ARCHIVE, never)).rejects.toMatchObject({ code: "unreachable" });
   });
 
   test("gets nothing but copies and their files", async () => {

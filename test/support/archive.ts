@@ -65,12 +65,21 @@ export function criuImage(magic: readonly number[], messages: readonly Uint8Arra
   ]);
 }
 
-/** A protobuf message of numbers and messages, by field. */
-export function message(fields: Readonly<Record<number, number | Uint8Array>>): Uint8Array {
+type Value = number | bigint | string | Uint8Array;
+
+/** A protobuf message of numbers, texts and messages, by field; an array is a field that is repeated. */
+export function message(fields: Readonly<Record<number, Value | readonly Value[] | undefined>>): Uint8Array {
   const writer = new BinaryWriter();
-  for (const [field, value] of Object.entries(fields)) {
-    if (typeof value === "number") writer.tag(Number(field), 0).uint64(value);
-    else writer.tag(Number(field), 2).bytes(value);
+  for (const [field, given] of Object.entries(fields)) {
+    for (const value of Array.isArray(given)
+      ? (given as Value[])
+      : given === undefined
+        ? []
+        : [given as Value]) {
+      if (typeof value === "number" || typeof value === "bigint") writer.tag(Number(field), 0).uint64(value);
+      else if (typeof value === "string") writer.tag(Number(field), 2).string(value);
+      else writer.tag(Number(field), 2).bytes(value);
+    }
   }
   return writer.finish();
 }

@@ -29,17 +29,42 @@ export async function writeNew(
   path: string,
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
 ): Promise<{ size: number; sha256: string }> {
-  const hash = createHash("sha256");
-  let size = 0;
-  await using file = await disk.open(path, "wx", FILE_MODE);
-  for await (const chunk of chunks) {
-    const written = file.writeFile(chunk);
-    hash.update(chunk);
-    size += chunk.length;
+  await using file = await NewFile.open(disk, path);
+  for await (const chunk of chunks) await file.write(chunk);
+  return await file.finish();
+}
+
+/** A new file that is written piece by piece. */
+export class NewFile implements AsyncDisposable {
+  readonly #file: fs.FileHandle;
+  readonly #hash = createHash("sha256");
+  #size = 0;
+
+  private constructor(file: fs.FileHandle) {
+    this.#file = file;
+  }
+
+  /** Errors: one that is there. */
+  static async open(disk: Disk, path: string): Promise<NewFile> {
+    return new NewFile(await disk.open(path, "wx", FILE_MODE));
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    const written = this.#file.writeFile(chunk);
+    this.#hash.update(chunk);
+    this.#size += chunk.length;
     await written;
   }
-  await file.sync();
-  return { size, sha256: hash.digest("hex") };
+
+  /** Has what was written outlast a loss of power, but for its name. */
+  async finish(): Promise<{ size: number; sha256: string }> {
+    await this.#file.sync();
+    return { size: this.#size, sha256: this.#hash.digest("hex") };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#file.close();
+  }
 }
 
 /** Leaves a file that says something by being there, also after a loss of power. */

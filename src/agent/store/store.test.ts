@@ -73,6 +73,12 @@ describe("a copy of an archive", () => {
       expect(onDisk.sort()).toEqual([...index.files.map(({ path }) => path), "copy.json"].sort());
       expect(onDisk).toContain("rootfs-diff.tar");
       expect(onDisk).not.toContain("dump.log");
+      const rest = await readFile(join(directory, "archive.rest"));
+      expect(rest.length).toBe(
+        tar.length - index.files.slice(0, -1).reduce((sum, { size }) => sum + size, 0),
+      );
+      expect(rest.includes("dump.log")).toBe(true);
+      expect(rest.includes(pages.subarray(0, 600))).toBe(false);
       expect(await store.verify(digest, never)).toEqual([]);
       expect(await store.has(digest)).toBe(true);
       expect(await readdir(store.layout.tmp)).toEqual([]);
@@ -323,6 +329,7 @@ test("names that lead elsewhere are passed over, whatever they are", manySyncs, 
     "checkpoint",
     "a",
     "copy.json",
+    "archive.rest",
     "corrupt",
     elsewhere,
     "é".repeat(200),
@@ -337,11 +344,12 @@ test("names that lead elsewhere are passed over, whatever they are", manySyncs, 
         return undefined;
       });
       for (const { path } of index?.files ?? []) {
-        expect(path).toMatch(/^(config\.dump|spec\.dump|status\.dump|checkpoint\/[^/]+)$/);
+        expect(path).toMatch(/^(config\.dump|spec\.dump|status\.dump|checkpoint\/[^/]+|archive\.rest)$/);
       }
       if (index) {
         expect(await store.verify(index.archive, never)).toEqual([]);
         expect((await readdir(store.layout.copy(index.archive))).sort()).toEqual([
+          "archive.rest",
           "checkpoint",
           "config.dump",
           "copy.json",

@@ -16,6 +16,7 @@ import {
 } from "../../archive/metadata.ts";
 import { walkTar } from "../../archive/tar-walk.ts";
 import {
+  ARCHIVE_REST,
   BIND_MOUNTS,
   CHECKPOINT_DIRECTORY,
   CONFIG_DUMP,
@@ -28,7 +29,7 @@ import {
   SPEC_DUMP,
   STATUS_DUMP,
 } from "../../store/copy.ts";
-import { DIRECTORY_MODE, type Disk, writeNew } from "./disk.ts";
+import { DIRECTORY_MODE, type Disk, NewFile, writeNew } from "./disk.ts";
 
 /** A checkpoint archive that can be read from its beginning. */
 export interface ArchiveStream {
@@ -78,8 +79,8 @@ export function isKept(name: string): boolean {
 }
 
 /**
- * Writes what a restore needs of an archive into `directory`, which must not exist, in one pass that also hashes the
- * archive and every file.
+ * Writes what a restore needs of an archive into `directory`, which must not exist, and what else there is of it into a
+ * file beside that, in one pass that also hashes the archive and every file.
  *
  * Guarantees: on return every file is on disk (its name is for the caller to sync), the archive was whole and, where
  * its digest is known, the right one. Nothing is written but new regular files of names that are known.
@@ -114,13 +115,20 @@ async function unpackInto(
   await disk.mkdir(join(directory, CHECKPOINT_DIRECTORY), { recursive: true, mode: DIRECTORY_MODE });
   const hash = createHash("sha256");
   const files: CopyFile[] = [];
-  for await (const entry of walkTar(name, read(signal), { signal, onBytes: (bytes) => hash.update(bytes) })) {
+  await using rest = await NewFile.open(disk, join(directory, ARCHIVE_REST));
+  const walking = walkTar(name, read(signal), {
+    signal,
+    onBytes: (bytes) => hash.update(bytes),
+    onRest: (bytes) => rest.write(bytes),
+  });
+  for await (const entry of walking) {
     if (!isKept(entry.name)) continue;
     if (entry.type !== "file") {
       throw new ArchiveError("malformed", `${name}: ${JSON.stringify(entry.name)} is no regular file`);
     }
     files.push({ path: entry.name, ...(await writeNew(disk, join(directory, entry.name), entry.content())) });
   }
+  files.push({ path: ARCHIVE_REST, ...(await rest.finish()) });
   const sha256 = hash.digest("hex");
   if (digest !== undefined && digest !== sha256) {
     throw new KcrError("ArchiveInvalid", `${name} is damaged: its sha256 is ${sha256}, not ${digest}`);
@@ -137,7 +145,8 @@ export function assertFiles(name: string, files: readonly CopyFile[]): void {
   if (files.length > FILES) throw invalid(`${files.length} files, more than ${FILES}`);
   const paths = new Set<string>();
   for (const { path } of files) {
-    if (!isKept(path)) throw invalid(`${JSON.stringify(path)} is no file of a checkpoint`);
+    if (path !== ARCHIVE_REST && !isKept(path))
+      throw invalid(`${JSON.stringify(path)} is no file of a checkpoint`);
     if (paths.has(path)) throw invalid(`${JSON.stringify(path)} is there twice`);
     paths.add(path);
   }

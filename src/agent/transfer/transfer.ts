@@ -20,6 +20,7 @@ import { copyOf } from "../plan/copies.ts";
 import type { LocalStore } from "../store/store.ts";
 import { certificateController } from "./certificate.ts";
 import { doubtController } from "./doubts.ts";
+import { downloadReason } from "./download-reason.ts";
 import { nodesWith } from "./fetch.ts";
 import { Places } from "./places.ts";
 import { reasons } from "./reasons.ts";
@@ -50,7 +51,8 @@ export interface TransferOptions {
 const AGENT_LABEL = "app.kubernetes.io/name=kcr-agent";
 
 /**
- * Copies from node to node: hands out this node's to agents that have a reason (reasons.ts), and fetches others'.
+ * Copies from node to node: hands out this node's to agents that have a reason (reasons.ts), and to the download part
+ * while somebody wants to read one (download-reason.ts); fetches others'.
  *
  * Guarantees: nothing is sent or taken before this agent has a certificate. Of what comes only that is used which the
  * Checkpoint's status says, by its digest, and which is of the Checkpoint's own container.
@@ -202,12 +204,14 @@ export class Transfer {
     signal: AbortSignal,
   ): Promise<void> {
     const { store, settings, listen, log } = this.#options;
+    const [forRestore, forDownload] = [reasons(this.#options), downloadReason(this.#options)];
     try {
       const server = await serveCopies({
         ...listen,
         identity: await orAborted(identity, signal),
         layout: store.layout,
-        mayHave: reasons(this.#options),
+        mayHave: (caller, ...asked) =>
+          caller.type === "node" ? forRestore(caller.node, ...asked) : forDownload(...asked),
         atOnce: settings.atOnce,
         throttle: this.#throttles.sent,
         onDoubt,

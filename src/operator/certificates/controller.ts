@@ -30,7 +30,7 @@ export interface CertificatesOptions {
   metrics?: Metrics;
 }
 
-/** The certificates that agents show each other. */
+/** The certificates that agents show each other, and that the download part shows them. */
 export interface Certificates {
   /** What the leader goes by; all replicas keep it. */
   readonly caches: readonly Pick<Cache<Secret>, "synced" | "run">[];
@@ -123,8 +123,8 @@ function authorityController(parts: Parts): Controller {
 }
 
 /**
- * Gives agents their certificates: approves and signs what an agent asks for its own node, and denies all else that is
- * asked of this signer (decide.ts). Requests that are over are the cluster's to remove.
+ * Gives agents and the download part their certificates: approves and signs what each asks for itself, an agent for its
+ * own node, and denies all else that is asked of this signer (decide.ts). Requests that are over are the cluster's to remove.
  */
 function signingController(parts: Parts): Controller {
   const { client, namespace, log, metrics, now } = parts;
@@ -137,22 +137,22 @@ function signingController(parts: Parts): Controller {
       case "nothing":
         return done;
       case "approve":
-        await note(request, "approval", "Approved", "AgentOfNode", "asked for by the agent of that node");
+        await note(request, "approval", "Approved", "OwnOfCaller", "asked for by whom it names");
         return done;
       case "deny":
-        await note(request, "approval", "Denied", "NotAnAgentsOwn", decision.why);
-        log.warn({ request: name, why: decision.why }, "a certificate for an agent was refused");
+        await note(request, "approval", "Denied", "NotTheCallers", decision.why);
+        log.warn({ request: name, why: decision.why }, "a certificate for copies was refused");
         return done;
       case "fail":
-        await note(request, "status", "Failed", "NotAnAgentsOwn", decision.why);
-        log.warn({ request: name, why: decision.why }, "a certificate for an agent was not issued");
+        await note(request, "status", "Failed", "NotTheCallers", decision.why);
+        log.warn({ request: name, why: decision.why }, "a certificate for copies was not issued");
         return done;
       case "sign": {
         const authorities = await readAuthorities();
         if (authorities.length === 0) return again(NO_AUTHORITY_MS);
         const certificate = Buffer.from(certificateFor(decision, authorities, now())).toString("base64");
         await patch(request, "status", { certificate });
-        log.info({ request: name, node: decision.node }, "a certificate for an agent was issued");
+        log.info({ request: name, for: decision.subject.commonName }, "a certificate for copies was issued");
         return done;
       }
       default:

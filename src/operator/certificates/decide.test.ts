@@ -1,10 +1,16 @@
 import { X509Certificate } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { TRANSFER_SIGNER, TRANSFER_USAGES } from "../../api/agent-certificate.ts";
+import { DOWNLOAD_USAGES, TRANSFER_SIGNER, TRANSFER_USAGES } from "../../api/agent-certificate.ts";
 import { renewAuthorities } from "../../kube/authority.ts";
 import { createAuthority, createRequest, isIssuedBy, validFor, validityOf } from "../../kube/certificates.ts";
 import type { CertificateSigningRequest } from "../../kube/resources.ts";
-import { nodeOf, ORGANIZATION } from "../../transfer/identity.ts";
+import {
+  callerOf,
+  DOWNLOAD_NAME,
+  DOWNLOAD_ORGANIZATION,
+  nodeOf,
+  ORGANIZATION,
+} from "../../transfer/identity.ts";
 import { certificateFor, decideRequest } from "./decide.ts";
 
 const AGENT = "system:serviceaccount:kcr-system:kcr-agent";
@@ -40,7 +46,10 @@ const noted = (type: string) => ({
 describe("what an agent asks for its own node", () => {
   test("is approved, then signed, then left alone", () => {
     expect(decide()).toEqual({ type: "approve" });
-    expect(decide({}, noted("Approved"))).toMatchObject({ type: "sign", node: "node-1" });
+    expect(decide({}, noted("Approved"))).toMatchObject({
+      type: "sign",
+      subject: { commonName: "node-1", organizations: [ORGANIZATION] },
+    });
     expect(decide({}, { ...noted("Approved"), certificate: "Y2VydA==" })).toEqual({ type: "nothing" });
   });
 
@@ -61,6 +70,35 @@ describe("what an agent asks for its own node", () => {
     const short = certificateFor(decision, [ending], now);
     expect(validityOf(short).notAfter).toEqual(validityOf(ending.cert).notAfter);
     expect(() => certificateFor(decision, [], now)).toThrow("no authority");
+  });
+});
+
+describe("what the download part asks for itself", () => {
+  const its: Partial<Spec> = {
+    username: "system:serviceaccount:kcr-download:kcr-download",
+    usages: DOWNLOAD_USAGES,
+    request: pemFor(DOWNLOAD_NAME, [DOWNLOAD_ORGANIZATION]),
+  };
+
+  test("is signed for it, and is no node's", () => {
+    const now = new Date();
+    expect(decide(its)).toEqual({ type: "approve" });
+    const decision = decide(its, noted("Approved"));
+    if (decision.type !== "sign") throw new Error(decision.type);
+    const cert = new X509Certificate(certificateFor(decision, renewAuthorities([], "test", now), now));
+    expect(callerOf(cert, now)).toEqual({ type: "download" });
+    expect(nodeOf(cert, now)).toBeUndefined();
+  });
+
+  test.each<[string, Partial<Spec>]>([
+    ["a node's", { request: own }],
+    ["an agent's group", { request: pemFor(DOWNLOAD_NAME) }],
+    ["an agent's usages", { usages: TRANSFER_USAGES }],
+    ["another account of its namespace", { username: "system:serviceaccount:kcr-download:default" }],
+    ["an account of that name elsewhere", { username: "system:serviceaccount:shop:kcr-download" }],
+    ["an agent", { username: AGENT }],
+  ])("is denied: %s", (_, spec) => {
+    expect(decide({ ...its, ...spec })).toMatchObject({ type: "deny" });
   });
 });
 

@@ -1,15 +1,24 @@
 import type { KeyObject } from "node:crypto";
 import {
   AGENT_ACCOUNT,
+  DOWNLOAD_USAGES,
   NODE_NAME_EXTRA,
   TRANSFER_CERTIFICATE_SECONDS,
   TRANSFER_SIGNER,
   TRANSFER_USAGES,
 } from "../../api/agent-certificate.ts";
+import { DOWNLOAD_ACCOUNT, DOWNLOAD_NAMESPACE } from "../../api/download.ts";
 import { signerOf } from "../../kube/authority.ts";
-import { certify, type KeyPair, parseRequest, validFor, validityOf } from "../../kube/certificates.ts";
+import {
+  certify,
+  type KeyPair,
+  parseRequest,
+  type Subject,
+  validFor,
+  validityOf,
+} from "../../kube/certificates.ts";
 import type { CertificateSigningRequest } from "../../kube/resources.ts";
-import { isNodeName, ORGANIZATION } from "../../transfer/identity.ts";
+import { DOWNLOAD_NAME, DOWNLOAD_ORGANIZATION, isNodeName, ORGANIZATION } from "../../transfer/identity.ts";
 
 export type RequestDecision =
   | { type: "nothing" }
@@ -17,9 +26,15 @@ export type RequestDecision =
   | { type: "deny"; why: string }
   /** It is approved, and nobody could have it back. */
   | { type: "fail"; why: string }
-  | { type: "sign"; node: string; publicKey: KeyObject };
+  | ({ type: "sign" } & Certified);
 
-/** What becomes of an agent's request for a certificate; `namespace` is kcr's own. */
+/** Who a certificate is for. */
+export interface Certified {
+  subject: Omit<Subject, "names">;
+  publicKey: KeyObject;
+}
+
+/** What becomes of an agent's request for a certificate, or the download part's; `namespace` is kcr's own. */
 export function decideRequest(
   request: CertificateSigningRequest,
   { namespace }: { namespace: string },
@@ -33,36 +48,48 @@ export function decideRequest(
   return has("Approved") ? { type: "sign", ...asked } : { type: "approve" };
 }
 
-/**
- * The node and its key; a sentence for a request that is not an agent's own. Who asks, and from which node, is what
- * the API server noted of the token that it was shown.
- */
-function askedFor(
-  { spec }: CertificateSigningRequest,
-  namespace: string,
-): { node: string; publicKey: KeyObject } | string {
-  const agent = `system:serviceaccount:${namespace}:${AGENT_ACCOUNT}`;
-  if (spec.username !== agent) return `asked for by ${spec.username}, not by ${agent}`;
-  const [node, ...more] = spec.extra?.[NODE_NAME_EXTRA] ?? [];
-  if (node === undefined || more.length > 0 || !isNodeName(node)) {
-    return "asked for with a token that is bound to no node";
-  }
+/** Whom it is for; a sentence for a request that nobody may make. */
+function askedFor({ spec }: CertificateSigningRequest, namespace: string): Certified | string {
+  const own = ownOf(spec, namespace);
+  if (typeof own === "string") return own;
+  const { commonName, organization } = own;
   const usages = [...(spec.usages ?? [])].sort();
-  if (usages.join() !== TRANSFER_USAGES.toSorted().join()) return `for the usages ${usages.join(", ")}`;
+  if (usages.join() !== own.usages.toSorted().join()) return `for the usages ${usages.join(", ")}`;
   try {
     const { subject, publicKey } = parseRequest(Buffer.from(spec.request, "base64").toString());
-    const { commonName, organizations } = subject;
-    if (commonName !== node) return `for ${commonName}, by the agent of node ${node}`;
-    if (organizations.join("\n") !== ORGANIZATION) return `for the groups ${organizations.join(", ")}`;
-    return { node, publicKey };
+    if (subject.commonName !== commonName) return `for ${subject.commonName}, by ${commonName}`;
+    if (subject.organizations.join("\n") !== organization) {
+      return `for the groups ${subject.organizations.join(", ")}`;
+    }
+    return { subject: { commonName, organizations: [organization] }, publicKey };
   } catch (error) {
     return (error as Error).message;
   }
 }
 
+/** What whoever asks may have. Who it is, and from which node, the API server noted of the token it was shown. */
+function ownOf(
+  { username, extra }: CertificateSigningRequest["spec"],
+  namespace: string,
+): { commonName: string; organization: string; usages: string[] } | string {
+  switch (username) {
+    case `system:serviceaccount:${namespace}:${AGENT_ACCOUNT}`: {
+      const [node, ...more] = extra?.[NODE_NAME_EXTRA] ?? [];
+      if (node === undefined || more.length > 0 || !isNodeName(node)) {
+        return "asked for with a token that is bound to no node";
+      }
+      return { commonName: node, organization: ORGANIZATION, usages: TRANSFER_USAGES };
+    }
+    case `system:serviceaccount:${DOWNLOAD_NAMESPACE}:${DOWNLOAD_ACCOUNT}`:
+      return { commonName: DOWNLOAD_NAME, organization: DOWNLOAD_ORGANIZATION, usages: DOWNLOAD_USAGES };
+    default:
+      return `asked for by ${username}, neither an agent nor the download part`;
+  }
+}
+
 /** The certificate, which ends no later than what it is signed with. Errors: there is no authority. */
 export function certificateFor(
-  { node, publicKey }: { node: string; publicKey: KeyObject },
+  { subject, publicKey }: Certified,
   authorities: readonly KeyPair[],
   now: Date,
 ): string {
@@ -70,6 +97,5 @@ export function certificateFor(
   if (signer === undefined) throw new Error("there is no authority to sign with");
   const { notBefore, notAfter } = validFor(TRANSFER_CERTIFICATE_SECONDS / 86_400, now);
   const end = Math.min(notAfter.getTime(), validityOf(signer.cert).notAfter.getTime());
-  const subject = { commonName: node, organizations: [ORGANIZATION] };
   return certify(signer, subject, publicKey, { notBefore, notAfter: new Date(end) });
 }

@@ -5,11 +5,12 @@ import { protectionOf } from "../../api/protection.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
 import { matches } from "../../api/selector.ts";
 import { hasHandlerReady } from "../../api/selftest.ts";
+import { type Strategy, strategyOf } from "../../api/strategy.ts";
 import { Controller, changesOf, done, type Outcome, type Source } from "../../kube/controller.ts";
 import { type Node, type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import { BY_NAMESPACE, BY_NODE, type Context, READY_NODES } from "../context.ts";
-import { podSummary, type Strategy, scheduleSummary, strategyOf } from "./decide.ts";
+import { podSummary, scheduleSummary } from "./decide.ts";
 
 /** Condition of a schedule. */
 const SCHEDULE_STRATEGY = "Strategy";

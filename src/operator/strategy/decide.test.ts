@@ -1,66 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Pod } from "../../kube/resources.ts";
-import { podSummary, type Strategy, type Surroundings, scheduleSummary, strategyOf } from "./decide.ts";
-
-const around: Surroundings = { runtimeVersion: "containerd://2.4.2", images: true, handlerNodes: true };
-const old = "containerd://2.3.2";
-const pod = (spec: object = {}) => ({ metadata: { name: "p" }, spec: { containers: [], ...spec } }) as Pod;
-const kcr = { runtimeClassName: "kcr" };
-
-describe("the strategy of a container", () => {
-  it.each<[string, "Auto" | "Runtime" | "Image", object, Partial<Surroundings>, string]>([
-    ["Auto in a pod of class kcr", "Auto", kcr, {}, "Runtime HandlerClass"],
-    ["Runtime in a pod of class kcr", "Runtime", kcr, {}, "Runtime HandlerClass"],
-    [
-      "Image in a pod of class kcr, which is for life",
-      "Image",
-      kcr,
-      { runtimeVersion: old },
-      "Runtime HandlerClass",
-    ],
-    ["Auto where the node restores images", "Auto", {}, { runtimeVersion: old }, "Image ImageRestore"],
-    ["Auto where it may", "Auto", {}, { runtimeVersion: "containerd://2.3.7" }, "Image ImageIfConfigured"],
-    [
-      "Auto with a class of its own, and images",
-      "Auto",
-      { runtimeClassName: "own" },
-      { runtimeVersion: old },
-      "Image ImageRestore",
-    ],
-    ["Auto where only a new pod helps", "Auto", {}, {}, "None RuntimeFromNextPod"],
-    ["Auto with a class of its own", "Auto", { runtimeClassName: "own" }, {}, "None OwnRuntimeClass"],
-    ["Auto that no handler restores", "Auto", { hostPID: true }, {}, "None PodUnsuited"],
-    ["Auto without any handler", "Auto", {}, { handlerNodes: false }, "None NoHandlerNode"],
-    [
-      "Auto without a registry",
-      "Auto",
-      {},
-      { runtimeVersion: old, images: false },
-      "None RuntimeFromNextPod",
-    ],
-    ["Auto on a node that is not known", "Auto", {}, { runtimeVersion: "" }, "None RuntimeFromNextPod"],
-    [
-      "Runtime, though the node restores images",
-      "Runtime",
-      {},
-      { runtimeVersion: old },
-      "None RuntimeFromNextPod",
-    ],
-    ["Runtime without any handler", "Runtime", {}, { handlerNodes: false }, "None NoHandlerNode"],
-    ["Image where the node restores them", "Image", {}, { runtimeVersion: old }, "Image ImageRestore"],
-    ["Image where it does not", "Image", {}, {}, "None NoImageRestore"],
-    ["Image without a registry", "Image", {}, { runtimeVersion: old, images: false }, "None NoRegistry"],
-  ])("%s", (_what, wanted, spec, given, expected) => {
-    const { strategy, reason } = strategyOf(pod(spec), wanted, { ...around, ...given });
-    expect(`${strategy} ${reason}`).toBe(expected);
-  });
-
-  it("that is none says why neither way is open", () => {
-    const { message } = strategyOf(pod(), "Auto", around);
-    expect(message).toMatch(/without RuntimeClass kcr.*no longer restore from an image/);
-    expect(strategyOf(pod(), "Runtime", around).message).not.toMatch(/image/);
-  });
-});
+import type { Strategy } from "../../api/strategy.ts";
+import { podSummary, scheduleSummary } from "./decide.ts";
 
 const one = (strategy: Strategy["strategy"], reason: Strategy["reason"]): Strategy => ({
   strategy,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Node, Pod, RuntimeClass } from "../../kube/resources.ts";
-import { decideClass, type Nodes, unsuited } from "./decide.ts";
+import { decideClass, type Nodes } from "./decide.ts";
 
 type PodSpec = NonNullable<Pod["spec"]>;
 const LABEL = "kcr.io/runtime";
@@ -31,27 +31,6 @@ const outcome = (spec: object, of: Nodes, given: RuntimeClass | undefined = runt
   const decision = decideClass(pod(spec), given, of);
   return decision.type === "class" ? "class" : decision.why;
 };
-
-describe("a pod is left alone that", () => {
-  it.each<[string, object, object]>([
-    ["has a class", { runtimeClassName: "gvisor" }, {}],
-    ["has kcr's class already", { runtimeClassName: "kcr" }, {}],
-    ["is among its host's processes", { hostPID: true }, {}],
-    ["shares its processes", { shareProcessNamespace: true }, {}],
-    ["has users of its own", { hostUsers: false }, {}],
-    ["runs on Windows", { os: { name: "windows" } }, {}],
-    ["is a static pod", {}, { "kubernetes.io/config.mirror": "x" }],
-  ])("%s", (_what, more, annotations) => {
-    const given = { ...pod(more), metadata: { name: "p", annotations } } as Pod;
-    expect(unsuited(given)).toBeDefined();
-  });
-  it("is none of these is not", () => {
-    expect(
-      unsuited(pod({ hostUsers: true, hostPID: false, os: { name: "linux" }, runtimeClassName: "" })),
-    ).toBeUndefined();
-    expect(unsuited({ metadata: { name: "p" } })).toBeDefined();
-  });
-});
 
 describe("a protected pod", () => {
   it.each<[string, object, Nodes, string | RegExp]>([

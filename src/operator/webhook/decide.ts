@@ -26,20 +26,6 @@ export type ClassDecision =
 
 const leave = (why: string): ClassDecision => ({ type: "leave", why });
 
-/** Why a pod cannot be of the class whatever protects it, from its spec alone; undefined when it can. */
-export function unsuited(pod: Pod): string | undefined {
-  const { metadata, spec } = pod;
-  if (spec === undefined) return "it has no spec";
-  if (spec.runtimeClassName) return `it is of class ${spec.runtimeClassName}`;
-  if (metadata.annotations?.["kubernetes.io/config.mirror"] !== undefined) return "it is a static pod";
-  if (spec.os?.name !== undefined && spec.os.name !== "linux") return `it runs on ${spec.os.name}`;
-  if (spec.hostPID === true) return "hostPID: its processes are among its host's";
-  if (spec.shareProcessNamespace === true)
-    return "shareProcessNamespace: its processes are among other containers'";
-  if (spec.hostUsers === false) return "hostUsers is false: its user namespace cannot be restored";
-  return undefined;
-}
-
 /**
  * Whether a protected pod gets class kcr, which then schedules it to nodes whose handler is ready alone.
  *

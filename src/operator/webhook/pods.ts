@@ -2,13 +2,14 @@ import { RUNTIME_HANDLER } from "../../api/checkpoint.ts";
 import { RESTORE_FROM_ANNOTATION } from "../../api/labels.ts";
 import { handlerOf } from "../../api/pod.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
+import { unsuited } from "../../api/strategy.ts";
 import type { AdmissionAnswer, AdmissionRequest } from "../../kube/admission.ts";
 import type { Cache } from "../../kube/cache.ts";
 import type { Client, JsonPatch } from "../../kube/client.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import type { Node, Pod, RuntimeClass } from "../../kube/resources.ts";
 import { BY_NAMESPACE, BY_NODE } from "../context.ts";
-import { decideClass, unsuited } from "./decide.ts";
+import { decideClass } from "./decide.ts";
 import { wantsHandler, workloadOf } from "./owner.ts";
 import type { Promised } from "./promised.ts";
 

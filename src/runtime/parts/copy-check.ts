@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { lstatSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
+  ARCHIVE_REST,
   CHECKPOINT_DIRECTORY,
   COPY_INDEX,
   CORRUPT_MARK,
@@ -77,7 +78,8 @@ async function checkFile(dir: string, { path, size, sha256 }: CopyFile, signal?:
     const opened = await openRegular(join(dir, path));
     await using file = opened.file;
     if (opened.size !== size) throw damaged(dir, `${path} has ${opened.size} bytes, not ${size}`);
-    if (isPageData(path)) return;
+    // Of the rest no restore needs anything.
+    if (isPageData(path) || path === ARCHIVE_REST) return;
     const hash = createHash("sha256");
     const buffer = Buffer.allocUnsafe(Math.min(size, 512 * 1024));
     for (let at = 0; at < size; ) {

@@ -1,0 +1,78 @@
+import { KcrError } from "../../api/errors.ts";
+import { checkpoints } from "../../api/kinds.ts";
+import type { KubeObject } from "../../kube/resources.ts";
+import { confirm } from "../ask.ts";
+import type { Connection } from "../cluster.ts";
+import { EXIT } from "../exit.ts";
+import { type Io, print } from "../io.ts";
+import { nameOfObject, OWN } from "../objects/kinds.ts";
+import { observe } from "../objects/observe.ts";
+import type { Target } from "../objects/target.ts";
+import { startProgress } from "../output/progress.ts";
+import { safe } from "../output/safe.ts";
+
+export interface DeleteOptions {
+  targets: readonly Target[];
+  /** Checkpoints by their labels, besides. */
+  selector?: string;
+  yes: boolean;
+  wait: boolean;
+}
+
+/**
+ * Deletes kcr's objects, once the person agrees, and waits until they and their bytes are gone.
+ *
+ * Errors: those of the API.
+ */
+export async function deleteAll(connection: Connection, io: Io, options: DeleteOptions): Promise<void> {
+  const { client, namespace } = connection;
+  const { signal } = io;
+  const found: { target: Target; object: KubeObject }[] = [];
+  for (const target of options.targets) {
+    const object = await client.get(target.kind.resource, { namespace, name: target.name }, { signal });
+    found.push({ target, object });
+  }
+  if (options.selector !== undefined) {
+    const { items } = await client.listAll(checkpoints, {
+      namespace,
+      labelSelector: options.selector,
+      signal,
+    });
+    for (const object of items)
+      found.push({ target: { kind: OWN.checkpoint, name: object.metadata.name }, object });
+    if (found.length === 0)
+      throw new KcrError("CheckpointNotFound", `no Checkpoint has labels ${options.selector}`);
+  }
+  const [first] = found;
+  const what = found.length === 1 && first ? nameOf(first) : `${found.length} objects, with their bytes,`;
+  const question = `Delete ${what} for good?`;
+  if (!options.yes && !(await confirm(io, safe(question)))) {
+    io.stderr.write("nothing was done\n");
+    io.exitCode = EXIT.failed;
+    return;
+  }
+  for (const { target, object } of found) {
+    const { uid } = object.metadata;
+    await client.delete(target.kind.resource, object.metadata, { preconditions: { uid }, signal });
+  }
+  for (const one of found) {
+    if (options.wait) await untilGone(connection, io, one);
+    await print(io, `${safe(nameOf(one))} ${options.wait ? "deleted" : "is being deleted"}`);
+  }
+}
+
+const nameOf = ({ target, object }: { target: Target; object: KubeObject }): string =>
+  nameOfObject(target.kind.resource, object);
+
+async function untilGone(
+  connection: Connection,
+  io: Io,
+  { target, object }: { target: Target; object: KubeObject },
+): Promise<void> {
+  using progress = startProgress(io, `deleting ${nameOf({ target, object })}`);
+  for await (const left of observe(connection, target.kind.resource, object.metadata, io.signal)) {
+    if (left === undefined || left.metadata.uid !== object.metadata.uid) return;
+    const waits = (left.metadata.finalizers ?? []).map((finalizer) => finalizer.split("/").at(-1));
+    if (waits.length > 0) progress.update({ text: `waiting for its ${waits.join(" and ")} to go` });
+  }
+}

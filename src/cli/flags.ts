@@ -1,0 +1,29 @@
+import { InvalidArgumentError, Option } from "commander";
+
+/** Flags that several commands have. */
+export const allNamespaces = (): Option => new Option("-A, --all-namespaces", "of all namespaces");
+export const selector = (what: string): Option =>
+  new Option("-l, --selector <labels>", `only ${what} with these labels: app=x,tier!=web`);
+export const yes = (): Option => new Option("-y, --yes", "do not ask");
+
+/** `30s`, `5m`, `1h30m`, or seconds: as seconds. Errors: commander's, which names the flag. */
+export function seconds(text: string): number {
+  if (/^\d{1,8}$/.test(text)) return Number(text);
+  const [, h, m, s] = /^(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?$/.exec(text) ?? [];
+  if ((h ?? m ?? s) === undefined) throw new InvalidArgumentError("write 30s, 5m or 1h30m.");
+  return Number(h ?? 0) * 3600 + Number(m ?? 0) * 60 + Number(s ?? 0);
+}
+
+/** As seconds, at least 1 and at most a day: what requests and restores take for their deadline. */
+export function deadline(text: string): number {
+  const value = seconds(text);
+  if (value < 1 || value > 86_400) throw new InvalidArgumentError("from 1s to 24h.");
+  return value;
+}
+
+/** Gathers a flag that may be given several times, or with commas. */
+export const several = (text: string, before: string[] = []): string[] => [
+  ...before,
+  ...text.split(",").filter(Boolean),
+];
+export const watching = (): Option => new Option("-w, --watch", "show it again as it changes, until Ctrl-C");

@@ -1,0 +1,69 @@
+import type { Checkpoint } from "../api/checkpoint.ts";
+import { contentDigest } from "../store/copy.ts";
+import { isSha256 } from "../store/layout.ts";
+import { Peer } from "../transfer/client.ts";
+import { TransferError } from "../transfer/errors.ts";
+import type { Identity } from "../transfer/identity.ts";
+import type { Throttle } from "../transfer/throttle.ts";
+import type { Archive } from "./archive.ts";
+import { cut, restOf, segmentsOf, sizeOf } from "./segments.ts";
+
+/** Of one download; others of the same copy share them. */
+const CONNECTIONS = 4;
+
+export interface CopyOptions {
+  identity(): Identity;
+  throttle: Throttle;
+  /** Where the node's agent answers; undefined where it has none that runs. */
+  find(node: string, signal: AbortSignal): Promise<{ host: string; port: number } | undefined>;
+}
+
+/**
+ * The node whose copy can be read: the Checkpoint's own. Another node's agent would not know whether the Checkpoint
+ * says rightly what its archive is.
+ */
+export const nodeWithCopy = ({ spec, status }: Checkpoint): string | undefined =>
+  status?.copies?.some(({ kind, node }) => kind === "Node" && node === spec.nodeName)
+    ? spec.nodeName
+    : undefined;
+
+/**
+ * The archive of a Checkpoint, made again of the copy that its node has.
+ *
+ * Errors: TransferError: `missing` too for a copy that has not all of the archive; ArchiveError; the signal's reason.
+ */
+export async function openCopy(
+  checkpoint: Checkpoint,
+  node: string,
+  { identity, throttle, find }: CopyOptions,
+  signal: AbortSignal,
+): Promise<Archive> {
+  const copy = checkpoint.status?.digest?.replace(/^sha256:/, "");
+  if (!isSha256(copy)) throw new TransferError("missing", "the Checkpoint does not say what its archive is");
+  const address = await find(node, signal);
+  if (address === undefined) throw new TransferError("unreachable", `node ${node} has no agent that runs`);
+  using opened = new DisposableStack();
+  const peer = opened.use(new Peer({ ...address, node, identity, throttle, connections: CONNECTIONS }));
+  const index = await peer.index(copy, signal);
+  if (contentDigest(index) !== checkpoint.status?.contentDigest) {
+    throw new TransferError("damaged", `node ${node}: its copy ${copy} is not what the Checkpoint says`);
+  }
+  const rest = restOf(index);
+  if (rest === undefined) {
+    const what = `node ${node}: its copy ${copy} is of an earlier version, and not all of the archive`;
+    throw new TransferError("missing", what);
+  }
+  const content = peer.read(copy, rest, { from: 0, end: rest.size }, signal);
+  const segments = await segmentsOf(index.files, rest, content, signal);
+  const open = opened.move();
+  return {
+    from: `node ${node}`,
+    size: sizeOf(segments),
+    async *read(wanted, limit) {
+      for (const { file, range } of cut(segments, wanted)) yield* peer.read(copy, file, range, limit);
+    },
+    async [Symbol.asyncDispose]() {
+      open.dispose();
+    },
+  };
+}
