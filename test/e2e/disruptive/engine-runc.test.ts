@@ -5,7 +5,7 @@ import { checkpoints } from "../../../src/api/kinds.ts";
 import { runtimeID } from "../../../src/api/pod.ts";
 import { DUMP_STEPS, type DumpStep } from "../../../src/engine/steps.ts";
 import type { Pod } from "../../../src/kube/resources.ts";
-import { askFor, counted, counts, HOLDER_OPTIONS, holder, isLocked } from "../../support/holder.ts";
+import { askFor, counted, counts, HOLDER_OPTIONS, holder, isLocked, talker } from "../../support/holder.ts";
 import { installKcr } from "../../support/install.ts";
 import { ARCHIVES, Installation } from "../../support/installation.ts";
 import { advance, carrier, mark } from "../../support/programs.ts";
@@ -137,6 +137,30 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     expect((await world.checkpoint(plain)).status).toMatchObject({ criuOptions, engine: "runc" });
     const { note } = await world.event("CriuOptionsIgnored", plain.metadata.name);
     expect(note).toContain("is dumped with file-locks, and a restore through an image is made without");
+  });
+
+  it("brings a container's connections to itself back, or closes them, as the pod asks for", async () => {
+    const conf = "/etc/criu/runc.conf";
+    await onNode(`cp ${conf} ${conf}.kept; sed -i /tcp-close/d ${conf}`);
+    try {
+      const pod = await deploy("talker", await talker(world));
+      await counts(world, pod);
+      const { status } = await world.request("talker", { podReference: { name: pod.metadata.name } });
+      expect(status).toMatchObject({ phase: "Failed", reason: "TcpConnectionOpen" });
+      for (const [option, connections] of [
+        ["tcp-established", 1],
+        ["tcp-close", 2],
+      ] as const) {
+        await askFor(world, pod, option);
+        const before = await counts(world, pod);
+        await capture(world, pod);
+        await crash(world, pod);
+        expect(await counts(world, pod)).toBeGreaterThan(before);
+        expect(await counted(world, pod, "/tmp/connections"), option).toBe(connections);
+      }
+    } finally {
+      await onNode(`mv ${conf}.kept ${conf}`);
+    }
   });
 
   /** A program whose dump takes a while: much in memory, and much in a file of its own. */
