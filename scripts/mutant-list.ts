@@ -811,8 +811,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a processor fits that lacks what the program may be using",
     file: "src/api/fit.ts",
-    find: "const lacking = checkpoint.filter((feature) => !has.has(feature));",
-    replace: "const lacking = checkpoint.filter((feature) => !has.has(feature) && has.size === 0);",
+    find: "const lacking = namesIn(checkpoint).filter((feature) => !has.has(feature));",
+    replace: "const lacking = namesIn(checkpoint).filter((feature) => !has.has(feature) && has.size === 0);",
     test: unit("src/api/fit.test.ts", "does not fit one with other features less"),
   },
   {

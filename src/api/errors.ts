@@ -217,6 +217,12 @@ export const ERRORS = {
     remedy:
       "Restore it into a pod that gives the same, or set restore.onSpecChange: Restore in the schedule.",
   },
+  NodeDiffers: {
+    means:
+      "The Checkpoint cannot be restored on that node: a machine or programs are under it that are not what it was taken on.",
+    remedy:
+      "Restore it on a node whose label kcr.io/fits is that of the node that it was taken on; the message names what differs.",
+  },
   SaveFailed: {
     means:
       "What the container was before a restore that a person asked for could not be saved, so it was left alone.",
@@ -226,12 +232,6 @@ export const ERRORS = {
   MountMissing: {
     means: "The checkpoint knows a mount that the container no longer has.",
     remedy: "Give the container a volume at the path that the message names, or take a new checkpoint.",
-  },
-  NodeDiffers: {
-    means:
-      "The Checkpoint cannot be restored on that node: a machine or programs are under it that are not what it was taken on.",
-    remedy:
-      "Restore it on a node whose label kcr.io/fits is that of the node that it was taken on; the message names what differs.",
   },
   VolumeStateDiverges: {
     means:

@@ -10,7 +10,7 @@ const annotated = (text: string): Node => ({
 const FACTS: Facts = {
   architecture: "amd64",
   pageSize: 4096,
-  cpuFeatures: ["avx", "sse2"],
+  cpuFeatures: "avx sse2",
   xsave: { features: "0xe5", size: 2432, maxSize: 2432 },
   kernel: "6.18.44",
   criu: "4.2.1",
@@ -31,7 +31,7 @@ describe("a node's facts", () => {
     ["none", annotated("null")],
     ["a list", annotated("[]")],
     ["a number of a page that is none", annotated('{"pageSize":-1}')],
-    ["features without end", annotated(JSON.stringify({ cpuFeatures: Array(300).fill("avx") }))],
+    ["features without end", annotated(JSON.stringify({ cpuFeatures: "avx ".repeat(2000) }))],
     ["a mask that is none", annotated('{"xsave":{"features":"e5","size":1,"maxSize":1}}')],
   ])("are none where there is %s", (_, node) => {
     expect(readFacts(node)).toBeUndefined();
@@ -67,7 +67,7 @@ describe("the label's value", () => {
     ["the kernel", { kernel: "5.4.0" }],
     ["the version of the runtime", { engineVersion: "2.4.2" }],
     ["a patch release of CRIU", { criu: "4.2" }],
-    ["the order of what the processor has", { cpuFeatures: ["sse2", "avx"] }],
+    ["the order of what the processor has", { cpuFeatures: "sse2 avx" }],
     ["how a mask is written", { xsave: { features: "0x00e5", size: 2432, maxSize: 2432 } }],
   ])("does not depend on %s", (_, change) => {
     expect(fitsValue({ ...FACTS, ...change })).toBe(fitsValue(FACTS));
@@ -77,7 +77,7 @@ describe("the label's value", () => {
     const changes: Facts[] = [
       { architecture: "arm64" },
       { pageSize: 16384 },
-      { cpuFeatures: ["avx"] },
+      { cpuFeatures: "avx" },
       { xsave: { features: "0xe7", size: 2432, maxSize: 2432 } },
       { xsave: { features: "0xe5", size: 2432, maxSize: 2696 } },
       { criu: "4.1" },
@@ -93,7 +93,7 @@ describe("the label's value", () => {
 
   it("never fails, whatever the facts", () => {
     fc.assert(
-      fc.property(fc.string(), fc.array(fc.string()), (text, list) => {
+      fc.property(fc.string(), fc.string(), (text, list) => {
         expect(fitsValue({ criu: text, cpuFeatures: list, engine: text })).toMatch(/^[0-9a-f]{16}$/);
       }),
     );

@@ -5,7 +5,9 @@ import { FACTS_ANNOTATION } from "./labels.ts";
 
 const version = z.string().max(128);
 
-/** What a processor saves of itself with `xsave`, as CRIU reads it from CPUID leaf 0xd (compel/arch/x86/src/lib/cpu.c). */
+/**
+ * What a processor saves of itself with `xsave`, as CRIU reads it from CPUID leaf 0xd (compel/arch/x86/src/lib/cpu.c).
+ */
 export const xsave = z.object({
   features: z
     .string()
@@ -37,10 +39,10 @@ export const facts = z.object({
     .optional()
     .describe("Bytes of a page of memory."),
   cpuFeatures: z
-    .array(z.string().max(32))
-    .max(256)
+    .string()
+    .max(4096)
     .optional()
-    .describe("What programs may use of the processor, as /proc/cpuinfo names it, sorted."),
+    .describe("What programs may use of the processor: names of /proc/cpuinfo, sorted, with spaces between."),
   xsave: xsave.optional().describe("How the processor saves its state (amd64)."),
   kernel: version.optional().describe("The kernel's release."),
   criu: version.optional().describe("CRIU's version."),
@@ -64,6 +66,9 @@ export function readFacts({ metadata }: Node): Facts | undefined {
   }
 }
 
+/** What stands in a text with spaces between. */
+export const namesIn = (text: string): string[] => text.split(" ").filter((name) => name !== "");
+
 /** "4.2.1" -> [4, 2]; undefined for what does not begin with two numbers. */
 export function majorMinor(text: string | undefined): readonly [number, number] | undefined {
   const match = /^v?(\d{1,6})\.(\d{1,6})/.exec(text ?? "");
@@ -78,7 +83,7 @@ export function majorMinor(text: string | undefined): readonly [number, number] 
 export function fitsValue(of: Facts): string {
   const { architecture, pageSize, cpuFeatures, xsave, criu, engine, runtime, cgroup } = of;
   const states = xsave && [BigInt(xsave.features).toString(16), xsave.size, xsave.maxSize];
-  const features = cpuFeatures && [...new Set(cpuFeatures)].sort();
+  const features = cpuFeatures === undefined ? undefined : [...new Set(namesIn(cpuFeatures))].sort();
   const all = [architecture, pageSize, features, states, majorMinor(criu), engine, runtime, cgroup];
   const text = JSON.stringify(all.map((one) => one ?? null));
   return createHash("sha256").update(text).digest("hex").slice(0, 16);

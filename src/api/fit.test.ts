@@ -6,7 +6,7 @@ import { describeDoubts, describeMisfits, differencesIn, whyNotHere } from "./fi
 const FACTS: Required<Facts> = {
   architecture: "amd64",
   pageSize: 4096,
-  cpuFeatures: ["avx", "avx2", "sse2"],
+  cpuFeatures: "avx avx2 sse2",
   xsave: { features: "0xe5", size: 2432, maxSize: 2432 },
   kernel: "6.12.3",
   criu: "4.2.1",
@@ -19,7 +19,7 @@ const FACTS: Required<Facts> = {
 describe("a checkpoint on a node", () => {
   it.each<[string, Facts]>([
     ["the same", {}],
-    ["a processor that has more", { cpuFeatures: ["avx", "avx2", "avx512f", "sse2"] }],
+    ["a processor that has more", { cpuFeatures: "avx avx2 avx512f sse2" }],
     ["a newer CRIU", { criu: "5.0" }],
     ["another patch release of CRIU, also an older one", { criu: "4.2" }],
     ["a newer kernel", { kernel: "7.0.0-rc1" }],
@@ -34,8 +34,8 @@ describe("a checkpoint on a node", () => {
     ["pages", {}, { pageSize: 65536 }, "page size", "4096", "65536"],
     [
       "features less",
-      { cpuFeatures: ["avx", "avx512f", "fma", "sse2"] },
-      { cpuFeatures: ["avx", "avx2", "sse2"] },
+      { cpuFeatures: "avx avx512f fma sse2" },
+      { cpuFeatures: "avx avx2 sse2" },
       "CPU features",
       "avx512f fma",
       "none of these",
@@ -119,7 +119,7 @@ describe("a checkpoint on a node", () => {
   });
 
   it("is not asked for xsave where there is none", () => {
-    const arm: Facts = { ...FACTS, architecture: "arm64", cpuFeatures: ["asimd"], xsave: undefined };
+    const arm: Facts = { ...FACTS, architecture: "arm64", cpuFeatures: "asimd", xsave: undefined };
     expect(whyNotHere(arm, arm)).toEqual([]);
     expect(whyNotHere(FACTS, arm).map(({ fact }) => fact)).toEqual(["architecture", "CPU features"]);
   });
@@ -131,7 +131,11 @@ describe("of any facts", () => {
   const arbitrary: fc.Arbitrary<Facts> = fc.record({
     architecture: optional(fc.constantFrom("amd64", "arm64")),
     pageSize: optional(fc.constantFrom(4096, 65536)),
-    cpuFeatures: optional(fc.uniqueArray(fc.constantFrom("sse2", "avx", "avx2", "fma", "avx512f"))),
+    cpuFeatures: optional(
+      fc
+        .uniqueArray(fc.constantFrom("sse2", "avx", "avx2", "fma", "avx512f"))
+        .map((names) => names.join(" ")),
+    ),
     xsave: optional(
       fc.record({
         features: fc.constantFrom("0x7", "0xe7", "0x2e7"),

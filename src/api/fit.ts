@@ -1,4 +1,4 @@
-import { type Facts, majorMinor } from "./facts.ts";
+import { type Facts, majorMinor, namesIn } from "./facts.ts";
 
 /** Where a checkpoint and a node do not agree, or may not. */
 export interface Misfit {
@@ -82,13 +82,12 @@ const cpuFeatures = rule(
   "CPU features",
   (facts) => facts.cpuFeatures,
   (checkpoint, node) => {
-    const has = new Set(node);
-    const lacking = checkpoint.filter((feature) => !has.has(feature));
+    const has = new Set(namesIn(node));
+    const lacking = namesIn(checkpoint).filter((feature) => !has.has(feature));
     return lacking.length === 0
       ? undefined
       : { verdict: "differs", checkpoint: lacking.join(" "), node: "none of these" };
   },
-  (features) => features.join(" "),
 );
 
 /**

@@ -15,13 +15,15 @@ import { World } from "../support/world.ts";
  * The command `npm run soak`: what the tests do a few times or with little, for as long as it takes or with much; by
  * hand. A cluster of its own, or the one of that --name.
  */
-const usage = `npm run soak -- torn [--engine kubelet|runc] [--count N] [--json FILE] [--name CLUSTER] [--keep]
+const usage = `npm run soak -- torn [--engine kubelet|runc] [--count N] [--pods N] [--json FILE] [--name CLUSTER] [--keep]
 npm run soak -- transfer [--engine kubelet|runc] [--count N] [--mib N] [--json FILE] [--name CLUSTER] [--keep]`;
 
 interface Work {
   world: World;
   progress: Progress;
   count: number;
+  /** How many programs are played with side by side. */
+  pods: number;
   /** How much a checkpoint has in memory that goes from node to node. */
   bytes: number;
 }
@@ -30,17 +32,23 @@ interface Work {
 const soaks: Record<string, { count: number; run(work: Work): Promise<object> }> = {
   torn: {
     count: 500,
-    async run({ world, progress, count }) {
-      await handlersReady(world, world.worker("2.4"));
-      const pod = await deployTorn(world, "torn");
-      let steps = 0;
-      await progress.task(`${count} crashes of a program that writes all the time`, async (detail) => {
-        for (let round = 1; round <= count; round += 1) {
-          steps = (await crashAndCompare(world, pod)).after;
-          detail(`${round} of ${count}`);
-        }
+    async run({ world, progress, count, pods }) {
+      await handlersReady(world);
+      const workers = [world.worker("2.3"), world.worker("2.4")];
+      let [begun, rounds, steps] = [0, 0, 0];
+      await progress.task(`${count} crashes of programs that write all the time`, async (detail) => {
+        const play = async (_: unknown, number: number) => {
+          const pod = await deployTorn(world, `torn-${number}`, workers[number % workers.length]);
+          while (begun++ < count) {
+            const { before, after } = await crashAndCompare(world, pod);
+            rounds += 1;
+            steps += after - before;
+            detail(`${rounds} of ${count}`);
+          }
+        };
+        await Promise.all(Array.from({ length: pods }, play));
       });
-      return { rounds: count, steps, torn: 0 };
+      return { pods, rounds, steps, torn: 0 };
     },
   },
   transfer: {
@@ -66,6 +74,7 @@ const { values, positionals } = parseArgs({
   options: {
     engine: { type: "string" },
     count: { type: "string" },
+    pods: { type: "string", default: "4" },
     mib: { type: "string", default: "1024" },
     json: { type: "string" },
     name: { type: "string", default: "kcr-soak" },
@@ -77,8 +86,13 @@ const [which = ""] = positionals;
 const soak = soaks[which];
 const engine = (values.engine ?? (which === "torn" ? "runc" : "kubelet")) as Settings["engine"];
 const count = Number(values.count ?? soak?.count);
+const pods = Number(values.pods);
 const bytes = Number(values.mib) * 2 ** 20;
-if (soak === undefined || !["kubelet", "runc"].includes(engine) || !(count >= 1) || !(bytes >= 1)) {
+if (
+  soak === undefined ||
+  !["kubelet", "runc"].includes(engine) ||
+  ![count, pods, bytes].every((number) => number >= 1)
+) {
   console.error(usage);
   process.exit(2);
 }
@@ -89,7 +103,7 @@ try {
   await installKcr(cluster, {}, { engine });
   await using world = await World.enter(name, "soak");
   const record = { soak: which, engine, machine: thisMachine(), began: new Date().toISOString() };
-  const seen = await soak.run({ world, progress, count, bytes });
+  const seen = await soak.run({ world, progress, count, pods, bytes });
   const result = { ...record, ...seen, ended: new Date().toISOString() };
   console.log(JSON.stringify(result, undefined, 2));
   if (json !== undefined) await writeFile(json, `${JSON.stringify(result, undefined, 2)}\n`);

@@ -1,6 +1,7 @@
 /*
  * hold-at <file> <text> <mark>: whoever opens the file while that text is in it waits until <mark>.go is there.
- * <mark>.set says that it is watched, <mark>.held that somebody waits. With <mark>.go it ends.
+ * <mark>.set says that it is watched, <mark>.held that somebody waits. With <mark>.go it ends. A file that takes its place
+ * is watched too: a dump that failed by chance is begun anew.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -32,7 +33,8 @@ int main(int argc, char **argv) {
   struct pollfd next = {.fd = watch, .events = POLLIN};
   while (access(name("go"), F_OK) != 0) {
     struct fanotify_event_metadata event;
-    if (poll(&next, 1, 20) <= 0) continue;
+    fanotify_mark(watch, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, argv[1]);
+    if (poll(&next, 1, 2) <= 0) continue;
     if (read(watch, &event, sizeof event) != sizeof event) return 1;
     char text[64] = "";
     if (pread(event.fd, text, sizeof text - 1, 0) >= 0 && strcmp(text, argv[2]) == 0) {

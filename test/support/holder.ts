@@ -31,6 +31,36 @@ export const holder = async (world: World) => ({
   command: ["python3", "-c", HOLDER],
 });
 
+/**
+ * A program that talks to itself over TCP, and counts what it hears in /tmp/count. When its connection breaks it makes
+ * another; how many it has made is in /tmp/connections.
+ */
+const TALKER = `
+import os, socket, time
+server = socket.create_server(("127.0.0.1", 9000))
+count = connections = 0
+def write(name, number):
+    with open("/tmp/half", "w") as half: half.write(str(number))
+    os.rename("/tmp/half", name)
+while True:
+    client = socket.create_connection(("127.0.0.1", 9000))
+    peer, _ = server.accept()
+    connections += 1
+    write("/tmp/connections", connections)
+    try:
+        while True:
+            client.sendall(str(count + 1).encode())
+            count = int(peer.recv(100))
+            write("/tmp/count", count)
+            time.sleep(0.1)
+    except (OSError, ValueError): pass
+`;
+
+export const talker = async (world: World) => ({
+  image: await pushImage("python", world.cluster.registry.push),
+  command: ["python3", "-c", TALKER],
+});
+
 export const HOLDER_OPTIONS = "file-locks, ghost-limit=8Mi";
 
 /** Has a pod ask for options of CRIU's from now on. */
@@ -39,9 +69,9 @@ export async function askFor(world: World, pod: Pod, options: string): Promise<v
   await world.client.patch(pods, pod.metadata, { type: "merge", body });
 }
 
-/** What a program of /tmp/count has counted to. */
-export const counted = async (world: World, pod: Pod): Promise<number> =>
-  Number(await world.exec(pod, ["python3", "-c", "print(open('/tmp/count').read())"]));
+/** The number in a file of theirs. */
+export const counted = async (world: World, pod: Pod, file = "/tmp/count"): Promise<number> =>
+  Number(await world.exec(pod, ["python3", "-c", `print(open('${file}').read())`]));
 
 /** Waits until it counts. */
 export async function counts(world: World, pod: Pod): Promise<number> {

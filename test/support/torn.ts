@@ -5,12 +5,12 @@ import { waitFor } from "./wait-for.ts";
 import { RARELY, type World } from "./world.ts";
 
 /** Deploys the program that notices when its memory and its files are not of one instant (cluster/programs/torn.c). */
-export async function deployTorn(world: World, name: string): Promise<Pod> {
+export async function deployTorn(world: World, name: string, node = world.worker("2.4")): Promise<Pod> {
   const image = await pushImage("torn", world.cluster.registry.push);
   return await deployProtected(world, {
     name,
     schedule: RARELY,
-    node: world.worker("2.4"),
+    node,
     // One of its own root file system, and one of a volume.
     containers: [
       {

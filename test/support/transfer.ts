@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pushImage } from "../../cluster/images.ts";
@@ -20,7 +20,7 @@ export const TRANSFER_PORT = 8444;
 /** How long a transfer lasts that is to be cut, in seconds: long enough to have a middle. */
 const SECONDS = 8;
 /** Where it is cut, as parts of the whole. */
-const CUTS = [0.2, 0.5, 0.75];
+const CUTS = [0.15, 0.4, 0.6];
 
 /** Holds bytes that cannot be compressed in its memory alone; says how often it was asked, and what they are. */
 const HOLDER = `
@@ -137,18 +137,24 @@ export async function crossOverCuts(
   undo.use(await slowDown(kcr, from, size / SECONDS));
 
   await wish(world, name, checkpoint, target);
-  const incoming = layoutOf(world, to).incoming(copyOf(checkpoint));
+  const layout = layoutOf(world, to);
+  const [incoming, copy] = [layout.incoming(copyOf(checkpoint)), layout.copy(copyOf(checkpoint))];
   const cuts: number[] = [];
   const means = [() => reset(kcr, to), () => kill(kcr, from), () => kill(kcr, to)];
   for (const [at, prepare] of means.entries()) {
     const cut = await prepare();
     const wanted = size * CUTS[at]!;
-    await waitFor(`${wanted} bytes to have come`, async () => (await bytesIn(incoming)) > wanted, {
-      intervalMs: 20,
-      timeoutMs: 120_000,
-    });
+    const came = await waitFor(
+      `${wanted} bytes to have come`,
+      async () => {
+        const bytes = await bytesIn(incoming);
+        return bytes > wanted && bytes;
+      },
+      { intervalMs: 20, timeoutMs: 120_000 },
+    );
     await cut();
-    cuts.push(await bytesIn(incoming));
+    if (existsSync(copy)) throw new Error(`the cut at ${came} bytes came when all of it had come`);
+    cuts.push(came);
   }
   const { status } = await world.restored(name);
   if (status?.phase !== "Completed") throw new Error(`${status?.reason}: ${status?.message}`);

@@ -12,5 +12,6 @@ export function criuError(
 ): { code: CriuFailureCode; message: string; retries: number } | undefined {
   const failure = failureOf(errors);
   if (failure === undefined) return undefined;
-  return { code: failure.code, message: failure.line, retries: BY_CHANCE.has(failure.code) ? CHANCE : 0 };
+  const { code, line } = failure;
+  return { code, message: line.replace(/[.!]+$/, ""), retries: BY_CHANCE.has(code) ? CHANCE : 0 };
 }

@@ -12,20 +12,18 @@ const x86 = (...flags: string[]) =>
 
 describe("what a processor can do", () => {
   it("is what programs use of it, sorted, without what is the kernel's", () => {
-    expect(cpuFeaturesIn(x86("sse2 avx smep rep_good avx512f invpcid erms"), "amd64")).toEqual([
-      "avx",
-      "avx512f",
-      "sse2",
-    ]);
+    expect(cpuFeaturesIn(x86("sse2 avx smep rep_good avx512f invpcid erms"), "amd64")).toBe(
+      "avx avx512f sse2",
+    );
   });
 
   it("is what all of the machine's can", () => {
-    expect(cpuFeaturesIn(x86("sse2 avx avx2", "avx sse2"), "amd64")).toEqual(["avx", "sse2"]);
+    expect(cpuFeaturesIn(x86("sse2 avx avx2", "avx sse2"), "amd64")).toBe("avx sse2");
   });
 
   it("is every feature of arm64", () => {
     const cpuinfo = "processor\t: 0\nFeatures\t: fp asimd sve\nCPU part\t: 0xd40\n";
-    expect(cpuFeaturesIn(cpuinfo, "arm64")).toEqual(["asimd", "fp", "sve"]);
+    expect(cpuFeaturesIn(cpuinfo, "arm64")).toBe("asimd fp sve");
   });
 
   it.each([
@@ -58,7 +56,8 @@ it("of this machine is what its own programs say", async () => {
     cgroup: /^\S+ \/sys\/fs\/cgroup cgroup2 /m.test(mounts) ? "v2" : "v1",
   });
   const words = new Set(cpuinfo.split(/\s+/));
-  expect((here.cpuFeatures ?? []).filter((feature) => !words.has(feature))).toEqual([]);
-  expect(here.cpuFeatures?.length).toBeGreaterThan(5);
+  const features = here.cpuFeatures?.split(" ") ?? [];
+  expect(features.filter((feature) => !words.has(feature))).toEqual([]);
+  expect(features.length).toBeGreaterThan(5);
   expect(facts.safeParse(here).success).toBe(true);
 });

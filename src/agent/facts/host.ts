@@ -31,16 +31,17 @@ const FIELDS: Readonly<Record<string, { field: RegExp; counts(feature: string): 
 };
 
 /**
- * What programs may use on every processor of the machine, sorted; undefined for an architecture of which that is
- * not known here. `architecture` is GOARCH.
+ * What programs may use on every processor of the machine, sorted, with spaces between; undefined for an architecture
+ * of which that is not known here. `architecture` is GOARCH.
  */
-export function cpuFeaturesIn(cpuinfo: string, architecture: string | undefined): string[] | undefined {
+export function cpuFeaturesIn(cpuinfo: string, architecture: string | undefined): string | undefined {
   const known = FIELDS[architecture ?? ""];
   const lists = [...cpuinfo.matchAll(known?.field ?? /$^/g)].map(([, line = ""]) => line.trim().split(/\s+/));
   const [first, ...others] = lists.map((list) => new Set(list));
   if (known === undefined || first === undefined) return undefined;
   const common = [...first].filter((feature) => others.every((list) => list.has(feature)));
-  return common.filter((feature) => known.counts(feature)).sort();
+  const counted = common.filter((feature) => known.counts(feature));
+  return counted.sort().join(" ");
 }
 
 /** Source: getauxval(3). */

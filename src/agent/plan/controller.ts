@@ -4,7 +4,7 @@ import type { Checkpoint } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
 import type { Facts } from "../../api/facts.ts";
-import { describeMisfits, type Misfit } from "../../api/fit.ts";
+import { describeMisfits } from "../../api/fit.ts";
 import { checkpoints, restores } from "../../api/kinds.ts";
 import { RESTORE_FROM_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf, type Run } from "../../api/lineage.ts";
@@ -23,7 +23,7 @@ import { tellOnce, workloadOf } from "../notes/event.ts";
 import { isSelftest } from "../selftest/pod.ts";
 import { isToArm } from "./arm.ts";
 import { copyOf, hasCopy } from "./copies.ts";
-import { decidePlan, leftOut, type PlanInput } from "./decide.ts";
+import { decidePlan, type LeftOut, leftOut, type PlanInput } from "./decide.ts";
 import { type KnownRun, readRun } from "./runs.ts";
 import { copyChanges, planChanges, runChanges } from "./sources.ts";
 
@@ -66,9 +66,12 @@ export function planController(context: Context): Controller {
       pod,
       caches.schedules.byIndex(BY_NAMESPACE, pod.metadata.namespace ?? ""),
     );
+    const planned: { container: string; protection: Protection; input: PlanInput }[] = [];
     for (const container of everyContainer(pod)) {
       const own = asked.find(({ status }) => status?.containerName === container.name);
-      const plan = await planFor(pod, container, protection.get(container.name), own, claimed, here, signal);
+      const protectedBy = protection.get(container.name);
+      const input = await inputFor(pod, container, protectedBy, own, claimed, here, signal);
+      const plan = decidePlan(input);
       const path = layout.plan({ podUID, container: container.name });
       if (plan === undefined) await rm(path, { force: true });
       else if (await writeWhole(path, `${JSON.stringify(plan, undefined, 1)}\n`)) {
@@ -78,11 +81,17 @@ export function planController(context: Context): Controller {
         );
       }
       if (own !== undefined && plan?.armed !== undefined) await tellArmed(own, plan.armed);
+      if (protectedBy !== undefined)
+        planned.push({ container: container.name, protection: protectedBy, input });
+    }
+    // Only once every plan is there: those need no API server.
+    for (const { container, protection, input } of planned) {
+      for (const one of leftOut(input)) await tellLeftOut(pod, container, protection, one);
     }
     return again(RESYNC_MS);
   };
 
-  const planFor = async (
+  const inputFor = async (
     pod: Pod,
     container: PodContainer,
     protection: Protection | undefined,
@@ -90,7 +99,7 @@ export function planController(context: Context): Controller {
     claimed: boolean,
     here: Facts,
     signal: AbortSignal,
-  ): Promise<Plan | undefined> => {
+  ): Promise<PlanInput> => {
     const key = { podUID: pod.metadata.uid ?? "", container: container.name };
     const run = await readRun(layout, key);
     const lineage = run === undefined ? [] : await lineageFor(pod, container.name, run, signal);
@@ -100,7 +109,7 @@ export function planController(context: Context): Controller {
       const copy = copyOf(c);
       if (copy !== undefined && (await hasCopy(layout, copy))) copies.add(copy);
     }
-    const input: PlanInput = {
+    return {
       pod,
       container,
       run,
@@ -113,12 +122,6 @@ export function planController(context: Context): Controller {
       stableSeconds: settings.restore.stableSeconds,
       perContainer: settings.local.perContainer,
     };
-    if (protection !== undefined) {
-      for (const { checkpoint, misfits } of leftOut(input)) {
-        await tellLeftOut(pod, container.name, protection, checkpoint, misfits);
-      }
-    }
-    return decidePlan(input);
   };
 
   /** An Event on the pod and on its workload; one, however often it is left out. */
@@ -126,8 +129,7 @@ export function planController(context: Context): Controller {
     pod: Pod,
     container: string,
     { schedule }: Protection,
-    checkpoint: Checkpoint,
-    misfits: readonly Misfit[],
+    { checkpoint, misfits }: LeftOut,
   ): Promise<void> => {
     const key = `${pod.metadata.uid}/${container}/${checkpoint.metadata.uid}`;
     if (told.has(key)) return;

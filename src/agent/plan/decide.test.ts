@@ -9,7 +9,7 @@ import { parsePlan } from "../../store/plan.ts";
 import { decidePlan, leftOut, type PlanInput } from "./decide.ts";
 
 /** Of the node; whatever else is not known keeps nothing away. */
-const NODE: Facts = { architecture: "amd64", cpuFeatures: ["avx", "sse2"], criu: "4.1" };
+const NODE: Facts = { architecture: "amd64", cpuFeatures: "avx sse2", criu: "4.1" };
 const takenWith = (name: string, environment: Facts): Checkpoint => {
   const taken = checkpoint(name);
   return { ...taken, status: { ...taken.status, environment } };
@@ -105,7 +105,7 @@ describe("the plan of a container", () => {
     ["one without a copy on the node", { copies: new Set([digestOf("a")]) }, ["a"]],
     [
       "one that does not fit the node",
-      { lineage: [takenWith("b", { ...NODE, cpuFeatures: ["avx", "avx512f"] }), takenWith("a", NODE)] },
+      { lineage: [takenWith("b", { ...NODE, cpuFeatures: "avx avx512f" }), takenWith("a", NODE)] },
       ["a"],
     ],
   ])("leaves out %s", (_, changes, expected) => {

@@ -104,7 +104,12 @@ export const differences = ({ status }: Checkpoint, here: Facts): Misfit[] =>
 const fits = (checkpoint: Checkpoint, here: Facts): boolean => differences(checkpoint, here).length === 0;
 
 /** What would stand in the plan as a candidate, did it fit the node; and why it does not. */
-export const leftOut = (input: PlanInput): { checkpoint: Checkpoint; misfits: Misfit[] }[] =>
+export interface LeftOut {
+  checkpoint: Checkpoint;
+  misfits: Misfit[];
+}
+
+export const leftOut = (input: PlanInput): LeftOut[] =>
   restorable(input)
     .map((checkpoint) => ({ checkpoint, misfits: differences(checkpoint, input.facts) }))
     .filter(({ misfits }) => misfits.length > 0)

@@ -301,7 +301,7 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       const pod = await makePod("cache-0");
       await created(pod, "c0");
       await checkpoint("one", pod);
-      const far = await checkpoint("far", pod, { at: 60, environment: { cpuFeatures: ["no_such_flag"] } });
+      const far = await checkpoint("far", pod, { at: 60, environment: { cpuFeatures: "no_such_flag" } });
       await startAgent();
       await withCandidates(pod, "one");
       const told = () =>

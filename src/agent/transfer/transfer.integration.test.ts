@@ -317,18 +317,15 @@ describe.skipIf(inject("kubeconfig") === undefined)("copies from node to node", 
       metadata: { name: "forged", namespace },
       spec: { ...checkpoint.spec, checkpointID: "forged", nodeName: "node-3" },
     });
-    const { digest, contentDigest, lineage } = checkpoint.status!;
-    await writeStatus(client, checkpoints, forged, { phase: "Created", digest, contentDigest, lineage });
-    await wanted(forged, "node-3");
-    const identity = await identityOf("node-3");
-    using peer = new Peer({
-      node: "node-1",
-      host: "127.0.0.1",
-      port: side("node-1").port,
-      identity: () => identity,
-      throttle: new Throttle(),
-    });
-    await expect(peer.index(copyOf(checkpoint), never)).rejects.toMatchObject({ code: "refused" });
+    const { digest, contentDigest, lineage, conditions } = checkpoint.status!;
+    const copies = [{ kind: "Node", node: "node-1" }];
+    const status = { phase: "Created", digest, contentDigest, lineage, conditions, copies };
+    await writeStatus(client, checkpoints, forged, status);
+    const restore = await wanted(forged, "node-3");
+    await waitFor("the refusal", async () => (await armed(restore))?.status === "False");
+    expect(await armed(restore)).toMatchObject({ reason: "CopyMissing" });
+    expect((await armed(restore))?.message).toContain("answers 403");
+    expect(await side("node-3").store.has(copyOf(checkpoint))).toBe(false);
   });
 
   it("a copy that was fetched is told of on its node, and comes from there when its own node does not answer", async () => {

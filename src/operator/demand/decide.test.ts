@@ -23,7 +23,7 @@ const CONTAINER = { name: "app", image: IMAGE, command: ["run"] } as PodContaine
 const FACTS: Facts = {
   architecture: "amd64",
   pageSize: 4096,
-  cpuFeatures: ["avx", "avx2", "sse2"],
+  cpuFeatures: "avx avx2 sse2",
   xsave: { features: "0x7", size: 832, maxSize: 832 },
   kernel: "6.12.3-cloud",
   criu: "4.2.1",
@@ -220,7 +220,7 @@ describe("a restore that is asked for", () => {
     [
       "a node that it does not fit",
       "NodeDiffers",
-      { nodeFacts: { ...FACTS, cpuFeatures: ["sse2"] } },
+      { nodeFacts: { ...FACTS, cpuFeatures: "sse2" } },
       [checkpoint("a")],
     ],
     [
@@ -284,7 +284,7 @@ describe("a restore that is asked for", () => {
   });
 
   it("says what differs between checkpoint and node, and both values", () => {
-    const decision = decide(restoreOf(), { nodeFacts: { ...FACTS, cpuFeatures: ["avx"], cgroup: "v1" } });
+    const decision = decide(restoreOf(), { nodeFacts: { ...FACTS, cpuFeatures: "avx", cgroup: "v1" } });
     expect(decision).toMatchObject({
       error: {
         message:

@@ -204,7 +204,7 @@ describe.skipIf(kubeconfig === undefined)("restores that are asked for", () => {
   it("into a node that it does not fit fails before anything is saved or stopped", async () => {
     const namespace = await makeNamespace(client, "misfit");
     const pod = await runningPod(namespace, RUNTIME_HANDLER);
-    const facts: Facts = { architecture: "amd64", cpuFeatures: ["avx", "sse2"] };
+    const facts: Facts = { architecture: "amd64", cpuFeatures: "avx sse2" };
     const annotate = (text: string | null) =>
       client.patch(
         nodes,
@@ -217,7 +217,7 @@ describe.skipIf(kubeconfig === undefined)("restores that are asked for", () => {
     await annotate(JSON.stringify(facts));
     try {
       const old = await taken(pod, "old", {
-        environment: { ...facts, cpuFeatures: ["avx", "avx512f", "sse2"] },
+        environment: { ...facts, cpuFeatures: "avx avx512f sse2" },
       });
       const before = await client.get(pods, pod.metadata);
       const refused = await reached(await ask(namespace, "back"), "Failed");

@@ -5,7 +5,7 @@ import { checkpoints } from "../../../src/api/kinds.ts";
 import { runtimeID } from "../../../src/api/pod.ts";
 import { DUMP_STEPS, type DumpStep } from "../../../src/engine/steps.ts";
 import type { Pod } from "../../../src/kube/resources.ts";
-import { askFor, counted, counts, HOLDER_OPTIONS, holder, isLocked } from "../../support/holder.ts";
+import { askFor, counted, counts, HOLDER_OPTIONS, holder, isLocked, talker } from "../../support/holder.ts";
 import { installKcr } from "../../support/install.ts";
 import { ARCHIVES, Installation } from "../../support/installation.ts";
 import { advance, carrier, mark } from "../../support/programs.ts";
@@ -139,6 +139,30 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     expect(note).toContain("is dumped with file-locks, and a restore through an image is made without");
   });
 
+  it("brings a container's connections to itself back, or closes them, as the pod asks for", async () => {
+    const conf = "/etc/criu/runc.conf";
+    await onNode(`cp ${conf} ${conf}.kept; sed -i /tcp-close/d ${conf}`);
+    try {
+      const pod = await deploy("talker", await talker(world));
+      await counts(world, pod);
+      const { status } = await world.request("talker", { podReference: { name: pod.metadata.name } });
+      expect(status).toMatchObject({ phase: "Failed", reason: "TcpConnectionOpen" });
+      for (const [option, connections] of [
+        ["tcp-established", 1],
+        ["tcp-close", 2],
+      ] as const) {
+        await askFor(world, pod, option);
+        const before = await counts(world, pod);
+        await capture(world, pod);
+        await crash(world, pod);
+        expect(await counts(world, pod)).toBeGreaterThan(before);
+        expect(await counted(world, pod, "/tmp/connections"), option).toBe(connections);
+      }
+    } finally {
+      await onNode(`mv ${conf}.kept ${conf}`);
+    }
+  });
+
   /** A program whose dump takes a while: much in memory, and much in a file of its own. */
   async function deployLarge(name: string): Promise<Pod> {
     const pod = await deploy(name, redis(world));
@@ -170,13 +194,15 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     for (const one of held) if (await one.isFrozen()) frozen.add(one.step);
     expect([...frozen]).toEqual(["pausing", "dumping"]);
     expect(await checkpointsOf(held[0]!.pod)).toEqual([]);
+    // These go on at once; the others, whose containers run, when there is an agent again: it waits for them.
+    const atOnce = (step: DumpStep) => step === "waiting" || frozen.has(step);
 
     const agent = await kcr.agent(node);
     await kcr.signal(agent, "SIGKILL");
     const killed = Date.now();
     const ran = held.map(async (one) => {
       const before = await one.count();
-      if (frozen.has(one.step)) await one.letGo();
+      if (atOnce(one.step)) await one.letGo();
       await waitFor(`the container at ${one.step} to count`, async () => (await one.count()) > before + 1, {
         intervalMs: 50,
       });
@@ -185,12 +211,11 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     });
     expect(Math.max(...(await Promise.all(ran)))).toBeLessThan(10_000);
 
-    // Those that run go on with their dumps when there is an agent again: it waits for them.
     await kcr.ended(agent);
     await kcr.whole();
-    for (const one of held) if (!frozen.has(one.step)) await one.letGo();
+    for (const one of held) if (!atOnce(one.step)) await one.letGo();
     const after = held.map(async ({ step, pod }) => {
-      expect((await world.ended(step)).status?.phase, step).toBe("Completed");
+      expect((await world.ended(step)).status, step).toMatchObject({ phase: "Completed" });
       const taken = await checkpointsOf(pod);
       expect(taken, step).toHaveLength(1);
       await world.good(taken[0]!.metadata.name);
