@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { Message } from "../src/agent/notes/decide.ts";
 import { checkpointSpec } from "../src/api/checkpoint.ts";
 import { customResourceDefinitions } from "../src/api/crd.ts";
+import { downloadSpec } from "../src/api/download.ts";
 import { ERRORS } from "../src/api/errors.ts";
 import { API_VERSION } from "../src/api/group.ts";
 import { NODE_ACCOUNT_LABELS } from "../src/api/node-account.ts";
@@ -57,6 +58,7 @@ const specs: Record<string, z.ZodType> = {
   CheckpointRequest: requestSpec.strict(),
   Checkpoint: checkpointSpec.strict(),
   CheckpointRestore: restoreSpec.strict(),
+  CheckpointDownload: downloadSpec.strict(),
 };
 const manifest = (spec: z.ZodType) =>
   z.strictObject({
@@ -92,7 +94,7 @@ describe.each(everyPage)("%s", (path, text) => {
       text,
       /`((?:Kubelet|Registry|ImagePull|Invalid|Strategy|Restore|Node|Checkpoint)[A-Z]\w+)`/g,
     );
-    const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests", "CheckpointRestores"];
+    const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests", "CheckpointRestores", "CheckpointDownloads"];
     const known = [...Object.keys(ERRORS), ...kinds, "RestoreRefused" satisfies Message["reason"]];
     expect(codes.filter((code) => !known.includes(code))).toEqual([]);
     const folders = matchesOf(text, /`((?:src|config|docs|cluster|demo|bench|test|scripts)\/[\w./-]*)`/g);
