@@ -94,7 +94,13 @@ describe.each(everyPage)("%s", (path, text) => {
       text,
       /`((?:Kubelet|Registry|ImagePull|Invalid|Strategy|Restore|Node|Checkpoint)[A-Z]\w+)`/g,
     );
-    const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests", "CheckpointRestores", "CheckpointDownloads"];
+    const kinds = [
+      ...Object.keys(specs),
+      "CheckpointSchedules",
+      "CheckpointRequests",
+      "CheckpointRestores",
+      "CheckpointDownloads",
+    ];
     const known = [...Object.keys(ERRORS), ...kinds, "RestoreRefused" satisfies Message["reason"]];
     expect(codes.filter((code) => !known.includes(code))).toEqual([]);
     const folders = matchesOf(text, /`((?:src|config|docs|cluster|demo|bench|test|scripts)\/[\w./-]*)`/g);
