@@ -38,6 +38,8 @@ function facts({
   const result = { result: "ready", message: "restored", time: "2026-01-01T11:55:00Z" };
   return {
     container: "app",
+    program: "kcr",
+    again: " -n ns",
     pod: {
       metadata: { name: "p", namespace: "ns", uid: "u", labels: { app: "p" } },
       spec: { nodeName: "n", runtimeClassName: "kcr", containers: [{ name: "app", ...container }], ...spec },

@@ -6,6 +6,7 @@ import { type Io, print } from "../io.ts";
 import { painter, type Tone } from "../output/colour.ts";
 import { type Format, outputOption, show } from "../output/print.ts";
 import { safe } from "../output/safe.ts";
+import { wrap } from "../output/wrap.ts";
 import { examples } from "./examples.ts";
 
 const SHOWN: Record<Verdict, [word: string, tone: Tone]> = {
@@ -41,7 +42,7 @@ ${examples([
       const { check } = await import("../check/check.ts");
       const connection = await connect(clusterFlagsOf(command));
       try {
-        const reports = await check(connection, target, flags, io.signal);
+        const reports = await check(connection, target, { ...flags, program: io.program }, io.signal);
         if (reports.some(({ verdict }) => verdict === "no")) io.exitCode = EXIT.no;
         if (flags.output !== "table") {
           await show(io, flags.output, {
@@ -72,9 +73,16 @@ ${examples([
     const [word, tone] = SHOWN[verdict];
     const head = `  ${paint(tone, word.padEnd(WORD))}  ${topic.padEnd(TOPIC)}  `;
     const indent = " ".repeat(WORD + TOPIC + 6);
+    // A script reads lines, a person a column.
+    const width = io.terminal.out && io.columns ? Math.max(40, io.columns - indent.length) : undefined;
+    const [first = "", ...more] = wrap(
+      safe(`${message}${code === undefined || verdict === "ok" ? "" : ` (${code})`}`),
+      width,
+    );
     return [
-      `${head}${safe(message)}${code === undefined || verdict === "ok" ? "" : ` (${code})`}`,
-      ...(todo === undefined ? [] : [paint("dim", `${indent}${safe(todo)}`)]),
+      `${head}${first}`,
+      ...more.map((line) => `${indent}${line}`),
+      ...(todo === undefined ? [] : wrap(safe(todo), width).map((line) => paint("dim", `${indent}${line}`))),
     ];
   }
 

@@ -71,7 +71,7 @@ ${examples([
         );
         return;
       }
-      const { client } = await connect(clusterFlagsOf(command));
+      const { client, again } = await connect(clusterFlagsOf(command));
       try {
         const installed = await findInstalled(client, io.signal);
         const { objects, selftest } = await choose(flags, installed);
@@ -108,8 +108,8 @@ ${examples([
           "kcr is ready",
           "",
           "Next:",
-          "  kubectl kcr check deploy/NAME      whether a workload can be checkpointed and restored",
-          '  kubectl kcr protect deploy/NAME --schedule "*/10 * * * *"',
+          `  ${io.program} check deploy/NAME${again}      # whether it can be checkpointed and restored`,
+          `  ${io.program} protect deploy/NAME --schedule '*/10 * * * *'${again}`,
         );
       } finally {
         client.close();

@@ -51,7 +51,12 @@ describe.skipIf(whyNot !== undefined)("the manifests", () => {
       components: [relative(work, join(config, "agent-runc"))],
       images: [{ name: "kcr", newName: "r.example/kcr", digest }],
       configMapGenerator: [
-        { name: "kcr-config", namespace: "kcr-system", behavior: "replace", files: ["config.yaml"] },
+        ...["kcr-system", "kcr-download"].map((namespace) => ({
+          name: "kcr-config",
+          namespace,
+          behavior: "replace",
+          files: ["config.yaml"],
+        })),
         {
           name: "kcr-policy",
           namespace: "kcr-system",
