@@ -34,7 +34,7 @@ const byKubectl = (directory: string): Record<string, KubeObject> => {
   return byName(parseAllDocuments(text, { version: "1.1" }).map((document) => document.toJS() as KubeObject));
 };
 
-describe.skipIf(whyNot !== undefined)("the manifests", () => {
+describe.skipIf(whyNot !== undefined)("the manifests", { timeout: 60_000 }, () => {
   it("are what kubectl makes of config/", () => {
     const own = byName(kustomize(shippedFiles()));
     expect(own).toEqual(byKubectl(config));
