@@ -94,6 +94,7 @@ describe("a protected workload", () => {
   it("is as old as the worst of its containers", () => {
     const checkpoints = [checkpoint("12:00:01"), checkpoint("12:00:02", "web-2"), checkpoint("12:03:00")];
     expect(one({ pods: [pod(), pod("web-2")], checkpoints })?.lastGood).toBe("2026-01-01T12:00:02Z");
+    expect(one({ pods: [pod(), pod("web-2")] })?.lastGood, "one has none").toBeUndefined();
   });
 
   it.each<[string, Partial<Surroundings>, string[]]>([
