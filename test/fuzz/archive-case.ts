@@ -14,10 +14,14 @@ interface Part {
 
 const ENGINES = ["containerd", "cri-o", "podman"] as const;
 const STRINGS = 0x7000n;
+/** A name that would do something to a terminal, wherever a stranger may choose one. */
+const HOSTILE = "re\u001b[2J\u202edis\r";
 
 /** Archives in order, from which all others are made. */
 export function goodArchives(): readonly (readonly Part[])[] {
-  return ENGINES.map((engine) => checkpointEntries({ engine, more: entries(engine) }).map(partOf));
+  return ENGINES.map((engine) =>
+    checkpointEntries({ engine, containerName: HOSTILE, more: entries(engine) }).map(partOf),
+  );
 }
 
 const partOf = ({ name, content = "", type, linkname = "" }: EntrySpec): Part => ({
@@ -30,7 +34,7 @@ const partOf = ({ name, content = "", type, linkname = "" }: EntrySpec): Part =>
 /** Two processes with all that is read of one, and changed files. */
 function entries(engine: (typeof ENGINES)[number]): EntrySpec[] {
   const strings = Buffer.alloc(PAGE, ".");
-  strings.write("redis-server\0--save\0PATH=/bin\0API_TOKEN=hush\0secret=\u001b[31mred\0");
+  strings.write("redis\u001b[1mver\0--s\rve\0PATH=/bin\0API_TOKEN=hush\0secret=\u001b[31mred\0");
   const memory = {
     vmas: [
       { start: 0x1000n, pages: 2, prot: 5, flags: 2, status: 1n | VMA.filePrivate, sourceId: 2n },
@@ -49,9 +53,19 @@ function entries(engine: (typeof ENGINES)[number]): EntrySpec[] {
     exeFileId: 2,
   } as const;
   const inet = message({ 1: 3, 2: 77, 3: 2, 4: 1, 5: 6, 6: 1, 7: 80, 8: 4000, 9: 0, 10: 0, 11: 1, 12: 2 });
-  const unix = message({ 1: 4, 2: 78, 3: 1, 4: 1, 5: 0, 6: 0, 7: 0, 8: 79, 11: Buffer.from("\0abstract") });
+  const unix = message({
+    1: 4,
+    2: 78,
+    3: 1,
+    4: 1,
+    5: 0,
+    6: 0,
+    7: 0,
+    8: 79,
+    11: Buffer.from(`\0abstract${HOSTILE}`),
+  });
   const files = [
-    regularFile(2, "/usr/bin/redis"),
+    regularFile(2, `/usr/bin/${HOSTILE}`),
     message({ 1: 4, 2: 3, 4: inet }),
     message({ 1: 5, 2: 4, 6: unix }),
     message({ 1: 2, 2: 5, 18: message({ 1: 5, 2: 9, 3: 0 }) }),
@@ -60,7 +74,7 @@ function entries(engine: (typeof ENGINES)[number]): EntrySpec[] {
   const layer = pack([
     { name: "data/", content: Buffer.alloc(0), type: "5", link: "" },
     { name: "data/file", content: Buffer.from("content\u001b[2J"), type: "0", link: "" },
-    { name: "data/link", content: Buffer.alloc(0), type: "2", link: "../../etc/passwd" },
+    { name: `data/${HOSTILE}`, content: Buffer.alloc(0), type: "2", link: "../../etc/passwd" },
     { name: "data/hard", content: Buffer.alloc(0), type: "1", link: "data/file" },
     { name: "data/.wh.gone", content: Buffer.alloc(0), type: "0", link: "" },
     { name: "etc/.wh..wh..opq", content: Buffer.alloc(0), type: "0", link: "" },
@@ -69,7 +83,7 @@ function entries(engine: (typeof ENGINES)[number]): EntrySpec[] {
   return [
     ...processImages(
       [
-        { pid: 1, name: "redis", threads: [7], memory, descriptors },
+        { pid: 1, name: HOSTILE, threads: [7], memory, descriptors },
         { pid: 2, ppid: 1, name: "child", state: 3 },
         { pid: 3, ppid: 2, name: "dead", state: 6 },
       ],
