@@ -82,9 +82,16 @@ ${examples([
     return [
       `${head}${first}`,
       ...more.map((line) => `${indent}${line}`),
-      ...(todo === undefined ? [] : wrap(safe(todo), width).map((line) => paint("dim", `${indent}${line}`))),
+      ...(todo === undefined
+        ? []
+        : wrap(safe(todo), isCommand(todo) ? undefined : width).map((line) =>
+            paint("dim", `${indent}${line}`),
+          )),
     ];
   }
+
+  /** Which can be copied only while it is in one piece. */
+  const isCommand = (text: string) => text.includes("kubectl ") || text.includes(`${io.program} `);
 
   function answer(verdict: Verdict): string {
     const words: Record<Verdict, string> = {
