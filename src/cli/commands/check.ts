@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { Finding, Verdict } from "../check/facts.ts";
 import { clusterFlagsOf, connect } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import { EXIT } from "../exit.ts";
 import { type Io, print } from "../io.ts";
 import { painter, type Tone } from "../output/colour.ts";
@@ -19,7 +20,7 @@ const WORD = 9;
 const TOPIC = 14;
 
 export function registerCheck(program: Command, io: Io): void {
-  program
+  const command = program
     .command("check")
     .description("whether a pod can be checkpointed and restored, and why not, before anything is frozen")
     .argument("<target>", "pod/NAME, or deploy/NAME, sts/NAME, ds/NAME, job/NAME for all its pods")
@@ -66,6 +67,7 @@ ${examples([
         connection.client.close();
       }
     });
+  completes(command, { args: [["pod", "workload"]], options: { container: "container" } });
 
   const paint = painter(io);
 

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { openArchive } from "../archive/open.ts";
 import { clusterFlagsOf } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import type { Topic } from "../diff/diff.ts";
 import { UsageError } from "../errors.ts";
 import { EXIT } from "../exit.ts";
@@ -26,6 +27,12 @@ export function registerDiff(program: Command, io: Io): void {
     .option("--only <topics>", "processes, files, sockets, mounts, environment, rootfs, memory", several)
     .option("--show-secrets", "show values of the environment that look like secrets")
     .addOption(outputOption(["table", "json", "yaml"]));
+  completes(command, {
+    args: [
+      ["checkpoint", "file"],
+      ["checkpoint", "file"],
+    ],
+  });
   withRegistryFlags(command)
     .addHelpText(
       "after",

@@ -1,5 +1,4 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { checkpoints } from "../../api/kinds.ts";
 import { confirm } from "../ask.ts";
 import { clusterFlagsOf, connect } from "../cluster.ts";
 import { EXIT } from "../exit.ts";
@@ -34,6 +33,7 @@ ${examples([
     .action(async ({ yes = false, keepData = false, timeout }: Flags, command: Command) => {
       const { count, listOf } = await import("../uninstall/step.ts");
       const { uninstall } = await import("../uninstall/uninstall.ts");
+      const { checkpoints } = await import("../../api/kinds.ts");
       const { client, again } = await connect(clusterFlagsOf(command));
       try {
         const quiet = { client, signal: io.signal, patienceMs: 30_000, doing() {}, done() {}, stays() {} };
