@@ -1,11 +1,13 @@
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
 import type { Message } from "../src/agent/notes/decide.ts";
 import { checkpointSpec } from "../src/api/checkpoint.ts";
 import { customResourceDefinitions } from "../src/api/crd.ts";
+import { downloadSpec } from "../src/api/download.ts";
 import { ERRORS } from "../src/api/errors.ts";
 import { API_VERSION } from "../src/api/group.ts";
 import { NODE_ACCOUNT_LABELS } from "../src/api/node-account.ts";
@@ -13,6 +15,8 @@ import { requestSpec } from "../src/api/request.ts";
 import { restoreSpec } from "../src/api/restore.ts";
 import { restorePolicy, scheduleSpec } from "../src/api/schedule.ts";
 import { settings } from "../src/api/settings.ts";
+import { createProgram } from "../src/cli/program.ts";
+import { testIo } from "../src/cli/testing/io.ts";
 
 const root = join(import.meta.dirname, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
@@ -57,6 +61,7 @@ const specs: Record<string, z.ZodType> = {
   CheckpointRequest: requestSpec.strict(),
   Checkpoint: checkpointSpec.strict(),
   CheckpointRestore: restoreSpec.strict(),
+  CheckpointDownload: downloadSpec.strict(),
 };
 const manifest = (spec: z.ZodType) =>
   z.strictObject({
@@ -92,7 +97,13 @@ describe.each(everyPage)("%s", (path, text) => {
       text,
       /`((?:Kubelet|Registry|ImagePull|Invalid|Strategy|Restore|Node|Checkpoint)[A-Z]\w+)`/g,
     );
-    const kinds = [...Object.keys(specs), "CheckpointSchedules", "CheckpointRequests", "CheckpointRestores"];
+    const kinds = [
+      ...Object.keys(specs),
+      "CheckpointSchedules",
+      "CheckpointRequests",
+      "CheckpointRestores",
+      "CheckpointDownloads",
+    ];
     const known = [...Object.keys(ERRORS), ...kinds, "RestoreRefused" satisfies Message["reason"]];
     expect(codes.filter((code) => !known.includes(code))).toEqual([]);
     const folders = matchesOf(text, /`((?:src|config|docs|cluster|demo|bench|test|scripts)\/[\w./-]*)`/g);
@@ -191,6 +202,41 @@ describe("commands", () => {
       new RegExp(`--${flag}(?![\\w-])`).test(programOf(script));
     expect(given.filter((one) => !isKnown(one))).toEqual([]);
   });
+});
+
+describe("command lines of kcr", () => {
+  const program = createProgram(testIo());
+  const lines = everyPage
+    .filter(([path]) => !path.startsWith("docs/reference/cli/"))
+    .flatMap(([path, text]) =>
+      codeOf(text, "sh").flatMap((code) =>
+        matchesOf(code.replaceAll("\\\n", " "), /^\s*(?:kubectl )?kcr ([^\n#|>]*)/gm).map(
+          (words) => [path, words.trim()] as const,
+        ),
+      ),
+    );
+
+  it.each(lines)("in %s are understood: %s", (_path, text) => {
+    const words = text.match(/'[^']*'|"[^"]*"|\S+/g) ?? [];
+    let command: Command = program;
+    let at = 0;
+    for (; at < words.length; at++) {
+      const next = command.commands.find(
+        (one) => one.name() === words[at] || one.aliases().includes(words[at]!),
+      );
+      if (next === undefined) break;
+      command = next;
+    }
+    expect(command, text).not.toBe(program);
+    const known = [...command.options, ...program.options].flatMap(({ short, long }) => [short, long]);
+    const given = words
+      .slice(at)
+      .filter((word) => /^--?[a-z]/.test(word))
+      .map((word) => word.split("=")[0]!);
+    expect(given.filter((flag) => !known.includes(flag))).toEqual([]);
+  });
+
+  it("are there", () => expect(lines.length).toBeGreaterThan(3));
 });
 
 it("every reason of an Event that the reference lists is given somewhere", () => {

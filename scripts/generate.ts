@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { stringify } from "yaml";
 import { customResourceDefinitions } from "../src/api/crd.ts";
 import { ERRORS } from "../src/api/errors.ts";
+import { checkpointctlReference } from "./checkpointctl.ts";
 import { cliReference } from "./cli-reference.ts";
 
 /**
@@ -32,6 +33,8 @@ files.set(
 );
 
 for (const [name, text] of cliReference(mark)) files.set(`docs/reference/cli/${name}`, text);
+
+files.set("docs/reference/checkpointctl.md", checkpointctlReference(mark));
 
 const check = process.argv.includes("--check");
 let stale = 0;

@@ -37,6 +37,7 @@ const PLANS = "src/agent/plan/plan.integration.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
 const STORE = "src/agent/store/store.test.ts";
 const COPIES = "src/agent/store/store.integration.test.ts";
+const DOWNLOADS = "test/integration/download.integration.test.ts";
 const INCOMING = "src/agent/store/incoming.test.ts";
 const TRANSFER = "src/transfer/transfer.test.ts";
 const DOUBTS = "src/agent/transfer/doubts.test.ts";
@@ -1143,8 +1144,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a certificate alone opens every copy of a node",
     file: "src/transfer/server.ts",
-    find: "if (!(await options.mayHave(node, asked.copy, stop.signal))) return answer(response, 403);",
-    replace: "await options.mayHave(node, asked.copy, stop.signal);",
+    find: "if (!(await options.mayHave(caller, asked.copy, stop.signal))) return answer(response, 403);",
+    replace: "await options.mayHave(caller, asked.copy, stop.signal);",
     test: unit(TRANSFER, "is a node with a reason"),
   },
   {
@@ -1192,15 +1193,15 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "names of another node's index lead out of the copy",
     file: "src/agent/store/unpack.ts",
-    find: "if (!isKept(path)) throw",
-    replace: 'if (path === "") throw',
+    find: "if (path !== ARCHIVE_REST && !isKept(path))",
+    replace: 'if (path === "")',
     test: unit(INCOMING, "takes no list of files that no archive has"),
   },
   {
     fault: "an agent is given a certificate for another node",
     file: "src/operator/certificates/decide.ts",
-    find: "if (commonName !== node) return",
-    replace: 'if (commonName === "") return',
+    find: "if (subject.commonName !== commonName) return",
+    replace: 'if (subject.commonName === "") return',
     test: unit("src/operator/certificates/decide.test.ts", "another node's name"),
   },
   {
@@ -1227,8 +1228,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "whoever has a certificate of an agent has every copy of a cluster",
     file: "src/transfer/server.ts",
-    find: "if (!(await options.mayHave(node, asked.copy, stop.signal))) return answer(response, 403);",
-    replace: "await options.mayHave(node, asked.copy, stop.signal);",
+    find: "if (!(await options.mayHave(caller, asked.copy, stop.signal))) return answer(response, 403);",
+    replace: "await options.mayHave(caller, asked.copy, stop.signal);",
     ...disruptive("transfer.test.ts", "without the certificate of an agent"),
   },
   {
@@ -1286,5 +1287,82 @@ export const mutants: readonly Mutant[] = [
     find: 'kind !== "Node" || node === spec.nodeName || others.has(node)',
     replace: 'kind !== "Node" || node !== ""',
     test: unit("src/operator/checkpoint/places.test.ts", "left by those that do so no more"),
+  },
+  {
+    fault: "download: a token that was sealed for one object is read as another's",
+    file: "src/api/sealed-token.ts",
+    find: "({ namespace, name, uid }: TokenOwner): Buffer =>",
+    replace: "(_: TokenOwner, namespace = 0, name = 0, uid = 0): Buffer =>",
+    test: unit("src/api/sealed-token.test.ts", "nor as another object's"),
+  },
+  {
+    fault: "download: any token opens what is offered",
+    file: "src/download/grants.ts",
+    find: "if (!isRight || download === undefined",
+    replace: "if (download === undefined",
+    test: integration(DOWNLOADS, "give nothing for another token"),
+  },
+  {
+    fault: "download: a token opens what it opened when its time is over",
+    file: "src/download/server.ts",
+    find: "after(until - options.now(), () =>",
+    replace: "after(1e9 + until - options.now(), () =>",
+    test: unit("src/download/server.test.ts", "is cut off when the token's time is over"),
+  },
+  {
+    fault: "download: a request without a token is looked at",
+    file: "src/download/server.ts",
+    find: "const grant = isAsked ?",
+    replace: "const grant = name !== undefined ?",
+    test: unit("src/download/server.test.ts", "no token"),
+  },
+  {
+    fault: "download: what another node's agent says its archive is opens this node's copies",
+    file: "src/agent/transfer/download-reason.ts",
+    find: "if (checkpoint?.spec.nodeName === node && copyOf(checkpoint) === copy) return true;",
+    replace: "if (checkpoint !== undefined && copyOf(checkpoint) === copy) return true;",
+    test: integration(DOWNLOADS, "lead to copies of the node"),
+  },
+  {
+    fault: "download: an object whose time is over stays a reason to hand out a copy",
+    file: "src/agent/transfer/download-reason.ts",
+    find: "items.filter((download) => isLive(download, now()))",
+    replace: "items",
+    test: integration(DOWNLOADS, "lead to copies of the node"),
+  },
+  {
+    fault: "download: an object whose time is over stays",
+    file: "src/operator/download/decide.ts",
+    find: 'if (!isLive(download, now)) return { type: "delete" };',
+    replace: "",
+    test: unit("src/operator/download/decide.test.ts", "that has expired goes"),
+  },
+  {
+    fault: "download: the headers of an archive are taken for its padding",
+    file: "src/download/segments.ts",
+    find: "append(rest, at, entry.offset - at);",
+    replace: "append(rest, at + 1, entry.offset - at);",
+    test: unit("src/download/segments.test.ts", "byte for byte"),
+  },
+  {
+    fault: "download: what was there from before is not compared with the digest",
+    file: "src/cli/download/save.ts",
+    find: "if (digest !== remote.digest && before.size > 0) {",
+    replace: "if (before.size > remote.size) {",
+    test: unit("src/cli/download/save.test.ts", "is fetched anew when what is there is of something else"),
+  },
+  {
+    fault: "download: whoever asks is served a node's copies as the download part",
+    file: "src/transfer/identity.ts",
+    find: "return isDownloads(certificate, now) ?",
+    replace: "return certificate.subject !== undefined ?",
+    test: unit("src/transfer/transfer.test.ts", "is the download part with a reason"),
+  },
+  {
+    fault: "download: the certificate of the download part is given to any account of its namespace",
+    file: "src/operator/certificates/decide.ts",
+    find: "switch (username) {",
+    replace: 'switch (username?.replace(/(kcr-download:).*/, "$1kcr-download")) {',
+    test: unit("src/operator/certificates/decide.test.ts", "another account of its namespace"),
   },
 ];

@@ -357,6 +357,18 @@ export const ERRORS = {
     remedy:
       "The message and the node's annotation kcr.io/runtime-selftest say where it ended. Pods of class kcr go to other nodes; it is tried again.",
   },
+  CheckpointLate: {
+    means: "A protected container has no good checkpoint of its schedule's last slot.",
+    remedy: "Look at what became of its requests: kubectl get ckptreq, and kcr describe request/NAME.",
+  },
+  ScheduleStalled: {
+    means: "The next slot of a schedule has passed, and the operator has not acted.",
+    remedy: "Look whether kcr's operator runs: kubectl -n kcr-system get pods.",
+  },
+  ScheduleMissing: {
+    means: "A workload is annotated, and kcr has made no CheckpointSchedule of that.",
+    remedy: "Look at the workload's Events, and whether kcr's operator runs: kubectl -n kcr-system get pods.",
+  },
   KubeconfigUnusable: {
     means: "The kubeconfig names no cluster that could be asked.",
     remedy: "Look at kubectl config get-contexts; choose one by --context, or a file by --kubeconfig.",

@@ -1,6 +1,8 @@
 import type { Checkpoint } from "../api/checkpoint.ts";
 import { KcrError } from "../api/errors.ts";
 import type { Logger } from "../kube/log.ts";
+import { hasCode } from "../oci/errors.ts";
+import { TransferError } from "../transfer/errors.ts";
 import type { Archive } from "./archive.ts";
 
 /** One place that a Checkpoint's archive may be read from. */
@@ -15,6 +17,12 @@ export interface ArchivesOptions {
   log: Logger;
   now(): number;
 }
+
+/** Whether another try may open what could not be opened now. */
+export const isPassing = (error: unknown): boolean =>
+  error instanceof TransferError
+    ? error.code === "unreachable" || error.code === "busy"
+    : hasCode(error, "unreachable");
 
 /** So long an archive that nobody reads stays open, and a place that failed comes last; in milliseconds. */
 const IDLE_MS = 60_000;
@@ -48,8 +56,8 @@ export class Archives implements AsyncDisposable {
    * Has `use` read the archive of a Checkpoint. Where it fails the archive is opened anew for the next, elsewhere if
    * it is elsewhere too.
    *
-   * Errors: KcrError ArchiveNowhere where no place gives it, with the last of their errors as its cause; those of
-   * `use`; the signal's reason.
+   * Errors: KcrError ArchiveNowhere where no place gives it, with one of their errors as its cause: of a place that may
+   * give it later, if there is one (`isPassing`); those of `use`; the signal's reason.
    */
   async with<T>(
     checkpoint: Checkpoint,
@@ -98,7 +106,7 @@ export class Archives implements AsyncDisposable {
       } catch (error) {
         signal.throwIfAborted();
         log.warn({ checkpoint: name, place: place.name, err: error }, "an archive could not be opened there");
-        cause = error;
+        if (!isPassing(cause)) cause = error;
       }
     }
     const why = cause instanceof Error ? `: ${cause.message}` : "";

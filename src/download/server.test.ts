@@ -8,6 +8,7 @@ import type { Checkpoint } from "../api/checkpoint.ts";
 import { downloadPath } from "../api/download.ts";
 import { KcrError } from "../api/errors.ts";
 import { createToken } from "../api/sealed-token.ts";
+import { TransferError } from "../transfer/errors.ts";
 import type { Archive } from "./archive.ts";
 import type { Grant } from "./grants.ts";
 import { type DownloadServer, type ServerOptions, serveDownloads } from "./server.ts";
@@ -112,6 +113,13 @@ describe("who shows the token", () => {
   test("is told why there is nothing, and to come again where another try may work", async () => {
     for (const [error, status, code] of [
       [new KcrError("ArchiveNowhere", "it is gone"), 404, "ArchiveNowhere"],
+      [
+        new KcrError("ArchiveNowhere", "it is away", {
+          cause: new TransferError("unreachable", "no answer"),
+        }),
+        503,
+        "ArchiveNowhere",
+      ],
       [new Error("secret words"), 503, "DownloadUnavailable"],
     ] as const) {
       await server.close();

@@ -9,6 +9,7 @@ import type { ObjectName } from "../kube/resources.ts";
 import { after, follow } from "../kube/signals.ts";
 import { contentRangeOf, parseRange } from "../transfer/protocol.ts";
 import type { Archive } from "./archive.ts";
+import { isPassing } from "./archives.ts";
 import type { Grant } from "./grants.ts";
 
 export interface ServerOptions {
@@ -54,8 +55,7 @@ export async function serveDownloads(options: ServerOptions): Promise<DownloadSe
     (request, response) => {
       handle(request, response).catch((error: unknown) => {
         if (response.headersSent) response.destroy();
-        else if (error instanceof KcrError)
-          refuse(response, error.code === "ArchiveNowhere" ? 404 : 503, error);
+        else if (error instanceof KcrError) refuse(response, isPassing(error.cause) ? 503 : 404, error);
         else
           refuse(response, 503, new KcrError("DownloadUnavailable", "the download part cannot answer now"));
         if (!stop.signal.aborted) options.onError?.(error);

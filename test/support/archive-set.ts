@@ -1,6 +1,6 @@
-import { copyFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type ImageName, pushImage } from "../../cluster/images.ts";
+import { type ImageName, imageReference, pushImage } from "../../cluster/images.ts";
 import { withLock } from "../../cluster/lock.ts";
 import { cacheDir } from "../../cluster/paths.ts";
 import { FileBytes } from "../../src/archive/bytes.ts";
@@ -19,7 +19,7 @@ type ContainerSpec = NonNullable<Pod["spec"]>["containers"][number];
  * 1 the runtime freezes a container, and a process that was stopped before never comes to be seized in it.
  */
 const CONTAINERS = ["shell", "redis", "python", "node", "everything"] as const;
-export const DUMPED = [...CONTAINERS, "stopped"] as const;
+export const DUMPED = [...CONTAINERS, "everything-later", "stopped"] as const;
 export type Dumped = (typeof DUMPED)[number];
 
 /** Path of each archive. */
@@ -43,7 +43,10 @@ export async function archiveSet(world: World): Promise<ArchiveSet> {
   await withLock(join(directory, "lock"), async () => {
     if ((await readFile(marker, "utf8").catch(() => "")) === wanted) return;
     await rm(marker, { force: true });
-    await mkdir(directory, { recursive: true });
+    // One after the other: some are of one image.
+    for (const image of ["busybox", "redis", "python", "node"] as const) {
+      await pushImage(image, world.cluster.registry.push);
+    }
     await Promise.all([...CONTAINERS.map((name) => dump(world, name)), dumpStopped(world)]);
     await writeFile(marker, wanted);
   });
@@ -107,10 +110,9 @@ async function programOf(name: Container): Promise<Program> {
 }
 
 async function dump(world: World, name: Container): Promise<void> {
-  const { client, cluster, namespace } = world;
+  const { client, namespace } = world;
   const { image, container, ready } = await programOf(name);
   const node = world.worker("2.4");
-  const reference = await pushImage(image, cluster.registry.push);
   const place = { namespace, name: `dumped-${name}` };
   await client.create(pods, {
     apiVersion: "v1",
@@ -121,7 +123,7 @@ async function dump(world: World, name: Container): Promise<void> {
       terminationGracePeriodSeconds: 1,
       automountServiceAccountToken: false,
       enableServiceLinks: false,
-      containers: [{ name: "app", image: reference, ...container }],
+      containers: [{ name: "app", image: imageReference(image), ...container }],
       volumes: [{ name: "data", emptyDir: {} }],
     },
   } as unknown as Pod);
@@ -130,7 +132,23 @@ async function dump(world: World, name: Container): Promise<void> {
     return seen.status?.containerStatuses?.[0]?.state?.running && seen;
   });
   await waitFor(`${name} to be ready`, () => isReady(world, pod, name, ready));
-  const path = `/api/v1/nodes/${node}/proxy/checkpoint/${namespace}/${place.name}/app`;
+  await capture(world, node, place.name, name);
+  if (name === "everything") {
+    await world.exec(pod, ["python3", "-c", "open('/tmp/change', 'w')"]);
+    await waitFor("it to change", () => hasFile(world, pod, "/tmp/changed"));
+    await capture(world, node, place.name, "everything-later");
+  }
+  await client.delete(pods, place);
+}
+
+/** Has a container checkpointed by its node's kubelet. */
+async function capture(
+  { cluster, namespace }: World,
+  node: string,
+  pod: string,
+  name: Dumped,
+): Promise<void> {
+  const path = `/api/v1/nodes/${node}/proxy/checkpoint/${namespace}/${pod}/app`;
   const answer = await cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}" });
   const [made = ""] = (JSON.parse(answer) as { items: string[] }).items;
   const onHost = made.replace("/var/lib/kubelet", cluster.dataDir(node, "kubelet"));
@@ -138,7 +156,6 @@ async function dump(world: World, name: Container): Promise<void> {
   await copyFile(onHost, `${target}.part`);
   await rename(`${target}.part`, target);
   await rm(onHost);
-  await client.delete(pods, place);
 }
 
 /** A shell with a child that is stopped, on a node itself. */
@@ -169,14 +186,16 @@ async function dumpStopped(world: World): Promise<void> {
 
 async function isReady(world: World, pod: Pod, name: Container, ready: readonly string[]): Promise<boolean> {
   if (ready.length > 0) return await world.exec(pod, [...ready]).then(() => true);
-  if (name === "everything") {
-    const seen = "import os, sys; sys.exit(not os.path.exists('/tmp/ready'))";
-    return await world.exec(pod, ["python3", "-c", seen]).then(() => true);
-  }
+  if (name === "everything") return await hasFile(world, pod, "/tmp/ready");
   const answer = await fetch(`http://${pod.status?.podIP}:8080/name`, {
     method: "PUT",
     body: `kept-in-${name}`,
     signal: AbortSignal.timeout(2000),
   });
   return answer.ok;
+}
+
+async function hasFile(world: World, pod: Pod, path: string): Promise<boolean> {
+  const look = `import os, sys; sys.exit(not os.path.exists(${JSON.stringify(path)}))`;
+  return await world.exec(pod, ["python3", "-c", look]).then(() => true);
 }

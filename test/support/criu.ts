@@ -41,6 +41,8 @@ export interface MemorySpec {
   arguments?: readonly [bigint, bigint];
   environment?: readonly [bigint, bigint];
   exeFileId?: number;
+  /** Where the stack began. */
+  stack?: bigint;
   /** As the auxiliary vector has it; 0 for a vector without. */
   pageSize?: number;
 }
@@ -51,7 +53,7 @@ export function memoryImages(spec: MemorySpec): EntrySpec[] {
   const [argStart, argEnd] = spec.arguments ?? [0n, 0n];
   const [envStart, envEnd] = spec.environment ?? [0n, 0n];
   const mm = message({
-    5: 0,
+    5: spec.stack ?? 0,
     8: argStart,
     9: argEnd,
     10: envStart,
@@ -83,3 +85,30 @@ export const pagemapImage = (name: string, pagesId: number, runs: readonly RunSp
     message({ 1: pagesId }),
     ...runs.map(({ address, pages, flags = 4 }) => message({ 1: address, 2: pages, 4: flags, 5: pages })),
   ]);
+
+/**
+ * An image of very many messages, made quickly: field 1 of each is its number, from `first` on, times `step`, and `rest` is the
+ * same in all.
+ */
+export function imageOfMany(
+  kind: ImageKind,
+  count: number,
+  {
+    first = 0,
+    step = 1,
+    rest = Buffer.alloc(0),
+    head = [],
+  }: { first?: number; step?: number; rest?: Uint8Array; head?: Uint8Array[] } = {},
+): Buffer {
+  // Varints may be longer than they need be: with all of five bytes each message is as long as the next.
+  const record = Buffer.from([0, 0, 0, 0, 8, 0, 0, 0, 0, 0, ...rest]);
+  record.writeUInt32LE(record.length - 4);
+  const records = Buffer.alloc(count * record.length, record);
+  for (let i = 0; i < count; i++) {
+    const at = i * record.length + 5;
+    for (let byte = 0, left = (first + i) * step; byte < 5; byte++, left = Math.floor(left / 128)) {
+      records[at + byte] = (left % 128) | (byte < 4 ? 0x80 : 0);
+    }
+  }
+  return Buffer.concat([criuImage([COMMON, IMAGE_MAGIC[kind]], head), records]);
+}

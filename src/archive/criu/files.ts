@@ -90,16 +90,18 @@ export async function readFiles(tar: Tar): Promise<FileTable> {
   const files = new Map<number, OpenFile>();
   /** What has a path by an entry of its own: that entry's id, by its own. */
   const named = new Map<number, number>();
+  let count = 0;
   for await (const records of imageBatches(image, "files")) {
+    count += records.length;
+    if (count > FILE_LIMIT) {
+      throw new ArchiveError("too-large", `${image.name}: more than ${FILE_LIMIT} files`);
+    }
     for (const record of records) {
       const entry = parseMessage(image.name, record);
       const id = entry.number(2) ?? 0;
       files.set(id, { id, ...decode(entry, id, sources) });
       const regular = entry.message(17)?.number(3) ?? entry.message(19)?.number(6);
       if (regular !== undefined) named.set(id, regular);
-    }
-    if (files.size > FILE_LIMIT) {
-      throw new ArchiveError("too-large", `${image.name}: more than ${FILE_LIMIT} files`);
     }
   }
   for (const [id, regularId] of named) {

@@ -1,5 +1,5 @@
 import { access } from "node:fs/promises";
-import { type CheckpointArchive, type OwnedBytes, openCheckpoint } from "../../archive/checkpoint.ts";
+import type { CheckpointArchive, OwnedBytes } from "../../archive/checkpoint.ts";
 import type { ClusterFlags } from "../cluster.ts";
 import type { Io } from "../io.ts";
 import type { RegistryFlags } from "../registry.ts";
@@ -37,6 +37,7 @@ export async function placeOf(text: string): Promise<Place> {
  */
 export async function openArchive(io: Io, text: string, flags: OpenFlags): Promise<CheckpointArchive> {
   const { signal } = io;
+  const { openCheckpoint } = await import("../../archive/checkpoint.ts");
   return await openCheckpoint(await bytesOf(io, await placeOf(text), flags), {
     signal,
     mayBeCompressed: true,

@@ -3,10 +3,12 @@ import { containersOf, defaultContainer, findContainer } from "../../api/pod.ts"
 import { protectionOf } from "../../api/protection.ts";
 import type { Pod } from "../../kube/resources.ts";
 import type { Connection } from "../cluster.ts";
+import { PODS, WORKLOADS } from "../objects/kinds.ts";
+import { podsOf } from "../objects/pods.ts";
+import { parseTarget } from "../objects/target.ts";
 import { decide, verdictOf } from "./decide.ts";
 import { type Finding, type Verdict, value } from "./facts.ts";
 import { gather, gatherAround } from "./gather.ts";
-import { podsOf } from "./target.ts";
 
 /** What a check says of one container. */
 export interface Report {
@@ -22,16 +24,20 @@ export interface Report {
 /**
  * Looks at each pod of a target; nothing is changed, and nothing of them is stopped.
  *
- * Errors: KcrError ContainerNotFound, NoMatchingPods; those of the API.
+ * @param target as a person names it; a word without a kind is a pod.
+ *
+ * Errors: UsageError; KcrError ContainerNotFound, NoMatchingPods; those of the API.
  */
 export async function check(
   connection: Connection,
   target: string,
-  { container, now = new Date() }: { container?: string; now?: Date },
+  { container, program, now = new Date() }: { container?: string; program: string; now?: Date },
   signal: AbortSignal,
 ): Promise<Report[]> {
   const { client, namespace } = connection;
-  const all = await podsOf(connection, target, signal);
+  const meant = await podsOf(connection, parseTarget(target, [PODS, ...WORKLOADS], PODS), signal);
+  const lasting = meant.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  const all = lasting.length > 0 ? lasting : meant;
   const around = await gatherAround(client, signal);
   const reports: Report[] = [];
   for (const pod of all) {
@@ -42,7 +48,7 @@ export async function check(
     const names = container !== undefined || protectedOnes.length === 0 ? [first] : protectedOnes;
     for (const name of names.filter((one) => findContainer(pod, one) !== undefined)) {
       const own = name === first ? facts : await gather(client, pod, name, around, signal);
-      const findings = decide(own, now);
+      const findings = decide({ ...own, program, again: connection.again }, now);
       const node = pod.spec?.nodeName;
       reports.push({
         namespace,

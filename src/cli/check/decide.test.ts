@@ -18,6 +18,7 @@ interface Given {
   status?: object;
   node?: object;
   info?: object;
+  nodeStatus?: object;
   selftest?: object | null;
   restore?: object;
   facts?: object;
@@ -31,6 +32,7 @@ function facts({
   status,
   node,
   info,
+  nodeStatus,
   selftest,
   restore,
   facts: more,
@@ -38,6 +40,8 @@ function facts({
   const result = { result: "ready", message: "restored", time: "2026-01-01T11:55:00Z" };
   return {
     container: "app",
+    program: "kcr",
+    again: " -n ns",
     pod: {
       metadata: { name: "p", namespace: "ns", uid: "u", labels: { app: "p" } },
       spec: { nodeName: "n", runtimeClassName: "kcr", containers: [{ name: "app", ...container }], ...spec },
@@ -66,6 +70,7 @@ function facts({
             kernelVersion: "6.18.5",
             ...info,
           },
+          ...nodeStatus,
         },
       },
     },
@@ -166,6 +171,21 @@ describe("a check", () => {
       "node",
       "warning",
       /ContainerCheckpoint/,
+    ],
+    ["on a node that is not seen", { facts: { node: { why: "forbidden" } } }, "node", "unknown", /forbidden/],
+    [
+      "on a node that is not Ready",
+      { nodeStatus: { conditions: [{ ...ready, status: "Unknown" }] } },
+      "node",
+      "no",
+      /n is not Ready/,
+    ],
+    [
+      "with engine runc, whatever the kubelet",
+      { info: { kubeletVersion: "v1.29.1" }, facts: { settings: config({ engine: "runc" }) } },
+      "node",
+      "ok",
+      /the agent dumps by itself/,
     ],
     [
       "with containerd 1",

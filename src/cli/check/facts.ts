@@ -12,6 +12,9 @@ export type Known<T> = { value: T } | { why: string };
 export interface Facts {
   pod: Pod;
   container: string;
+  /** What the person calls this program, and the flags to repeat behind what they run next. */
+  program: string;
+  again: string;
   /** Of the pod; `why` too where it is on none yet. */
   node: Known<Node>;
   /** How many nodes have the runtime handler ready. */

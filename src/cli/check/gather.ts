@@ -52,7 +52,7 @@ export async function gather(
   container: string,
   around: Around,
   signal: AbortSignal,
-): Promise<Facts> {
+): Promise<Omit<Facts, "program" | "again">> {
   const { namespace = "" } = pod.metadata;
   const node = pod.spec?.nodeName;
   const nowhere = { why: "the pod is on no node yet" };

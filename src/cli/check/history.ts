@@ -62,7 +62,7 @@ export const lastDump: Look = (facts, now): Finding => {
     verdict: "unknown",
     message:
       "it was never checkpointed: what the program holds open (TCP connections, io_uring, devices, locks, sockets of others), and whether the node's /etc/criu/runc.conf says tcp-close, only a dump shows",
-    todo: `Take one: kubectl kcr checkpoint pod/${facts.pod.metadata.name} -n ${facts.pod.metadata.namespace}`,
+    todo: `Take one: ${facts.program} checkpoint pod/${facts.pod.metadata.name}${facts.again}`,
   };
 };
 

@@ -5,7 +5,7 @@ import { type Strategy, strategyOf } from "../../api/strategy.ts";
 import { type Facts, type Finding, type Look, value } from "./facts.ts";
 
 /** Whether a schedule protects it. */
-export const protection: Look = ({ pod, container, schedules }): Finding => {
+export const protection: Look = ({ pod, container, schedules, program, again }): Finding => {
   const topic = "protection";
   if ("why" in schedules) return { topic, verdict: "unknown", message: schedules.why };
   const found = protectionOf(pod, schedules.value).get(container);
@@ -16,7 +16,7 @@ export const protection: Look = ({ pod, container, schedules }): Finding => {
       topic,
       verdict: suspended ? "warning" : "ok",
       message: `schedule ${metadata.name} (${spec.schedule}) protects it${suspended ? ", and is suspended" : ""}`,
-      ...(suspended ? { todo: `kubectl kcr schedule resume ${metadata.name}` } : {}),
+      ...(suspended ? { todo: `${program} schedule resume ${metadata.name}${again}` } : {}),
     };
   }
   return {
@@ -24,7 +24,7 @@ export const protection: Look = ({ pod, container, schedules }): Finding => {
     verdict: "warning",
     message:
       "no schedule protects it: it is checkpointed when somebody asks for it, and not restored by itself",
-    todo: `Protect its workload: kubectl kcr protect deploy/... --schedule "*/10 * * * *"`,
+    todo: `Protect its workload: ${program} protect deploy/NAME --schedule '*/10 * * * *'${again}`,
   };
 };
 
@@ -83,7 +83,7 @@ export const restoring: Look = (facts): Finding | Finding[] => {
 };
 
 /** What must be there for the next pod to get the class. */
-function classes({ runtimeClass, webhook }: Facts): Finding[] {
+function classes({ runtimeClass, webhook, program }: Facts): Finding[] {
   const topic = "class";
   if ("value" in runtimeClass && runtimeClass.value?.handler !== RUNTIME_HANDLER) {
     return [
@@ -91,7 +91,7 @@ function classes({ runtimeClass, webhook }: Facts): Finding[] {
         topic,
         verdict: "no",
         message: `there is no RuntimeClass ${RUNTIME_HANDLER}`,
-        todo: "Install kcr anew: kubectl kcr install",
+        todo: `Install kcr anew: ${program} install`,
       },
     ];
   }
@@ -103,7 +103,7 @@ function classes({ runtimeClass, webhook }: Facts): Finding[] {
         topic,
         verdict: "no",
         message: "kcr's webhook is not there, so new pods get no class",
-        todo: "Install kcr anew: kubectl kcr install",
+        todo: `Install kcr anew: ${program} install`,
       },
     ];
   }

@@ -1,11 +1,12 @@
 import type { Command } from "commander";
+import { completes } from "../completion/sources.ts";
 import { type Io, print } from "../io.ts";
 import { safe } from "../output/safe.ts";
 import { size } from "../output/sizes.ts";
 import { examples } from "./examples.ts";
 
 export function registerBuild(program: Command, io: Io): void {
-  program
+  const command = program
     .command("build")
     .description("make an image of an archive, as a file or directory in the OCI layout")
     .argument("<archive>", "a checkpoint archive: a file")
@@ -34,4 +35,5 @@ export function registerBuild(program: Command, io: Io): void {
         `  ${reference.registry}/${reference.repository}@${image.digest}`,
       );
     });
+  completes(command, { args: ["file"] });
 }

@@ -1,11 +1,13 @@
 import type { Command } from "commander";
 import type { Finding, Verdict } from "../check/facts.ts";
 import { clusterFlagsOf, connect } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import { EXIT } from "../exit.ts";
 import { type Io, print } from "../io.ts";
 import { painter, type Tone } from "../output/colour.ts";
 import { type Format, outputOption, show } from "../output/print.ts";
 import { safe } from "../output/safe.ts";
+import { wrap } from "../output/wrap.ts";
 import { examples } from "./examples.ts";
 
 const SHOWN: Record<Verdict, [word: string, tone: Tone]> = {
@@ -18,7 +20,7 @@ const WORD = 9;
 const TOPIC = 14;
 
 export function registerCheck(program: Command, io: Io): void {
-  program
+  const command = program
     .command("check")
     .description("whether a pod can be checkpointed and restored, and why not, before anything is frozen")
     .argument("<target>", "pod/NAME, or deploy/NAME, sts/NAME, ds/NAME, job/NAME for all its pods")
@@ -41,7 +43,7 @@ ${examples([
       const { check } = await import("../check/check.ts");
       const connection = await connect(clusterFlagsOf(command));
       try {
-        const reports = await check(connection, target, flags, io.signal);
+        const reports = await check(connection, target, { ...flags, program: io.program }, io.signal);
         if (reports.some(({ verdict }) => verdict === "no")) io.exitCode = EXIT.no;
         if (flags.output !== "table") {
           await show(io, flags.output, {
@@ -65,6 +67,7 @@ ${examples([
         connection.client.close();
       }
     });
+  completes(command, { args: [["pod", "workload"]], options: { container: "container" } });
 
   const paint = painter(io);
 
@@ -72,11 +75,25 @@ ${examples([
     const [word, tone] = SHOWN[verdict];
     const head = `  ${paint(tone, word.padEnd(WORD))}  ${topic.padEnd(TOPIC)}  `;
     const indent = " ".repeat(WORD + TOPIC + 6);
+    // A script reads lines, a person a column.
+    const width = io.terminal.out && io.columns ? Math.max(40, io.columns - indent.length) : undefined;
+    const [first = "", ...more] = wrap(
+      safe(`${message}${code === undefined || verdict === "ok" ? "" : ` (${code})`}`),
+      width,
+    );
     return [
-      `${head}${safe(message)}${code === undefined || verdict === "ok" ? "" : ` (${code})`}`,
-      ...(todo === undefined ? [] : [paint("dim", `${indent}${safe(todo)}`)]),
+      `${head}${first}`,
+      ...more.map((line) => `${indent}${line}`),
+      ...(todo === undefined
+        ? []
+        : wrap(safe(todo), isCommand(todo) ? undefined : width).map((line) =>
+            paint("dim", `${indent}${line}`),
+          )),
     ];
   }
+
+  /** Which can be copied only while it is in one piece. */
+  const isCommand = (text: string) => text.includes("kubectl ") || text.includes(`${io.program} `);
 
   function answer(verdict: Verdict): string {
     const words: Record<Verdict, string> = {

@@ -1,10 +1,11 @@
 import type { Command } from "commander";
 import { clusterFlagsOf } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import type { Io } from "../io.ts";
 import { examples } from "./examples.ts";
 
 export function registerDownload(program: Command, io: Io): void {
-  program
+  const command = program
     .command("download")
     .description("a Checkpoint's archive to this machine, wherever it lies")
     .argument("<checkpoint>", "name of a Checkpoint")
@@ -30,4 +31,5 @@ ${examples([
         connection.client.close();
       }
     });
+  completes(command, { args: ["checkpoint"] });
 }

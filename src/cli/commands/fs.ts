@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type OpenFlags, openArchive } from "../archive/open.ts";
 import { clusterFlagsOf } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import { UsageError } from "../errors.ts";
 import type { Io } from "../io.ts";
 import { type Format, outputOption, show } from "../output/print.ts";
@@ -15,6 +16,7 @@ export function registerFs(program: Command, io: Io): void {
     .argument("[action]", "cat: write one changed file to stdout")
     .argument("[path]", "the file, as the container saw it")
     .addOption(outputOption());
+  completes(command, { args: [["checkpoint", "file"]] });
   withRegistryFlags(command)
     .addHelpText(
       "after",

@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { type OpenFlags, openArchive } from "../archive/open.ts";
 import { clusterFlagsOf } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import { errorLines } from "../errors.ts";
 import { EXIT } from "../exit.ts";
 import type { Part, Report } from "../inspect/report.ts";
@@ -40,6 +41,7 @@ export function registerInspect(program: Command, io: Io): void {
         "how it is shown (default: tree, and table for several checkpoints)",
       ).choices(["tree", "table", "wide", "json", "yaml"]),
     );
+  completes(command, { args: ["checkpoint", "file"], rest: true });
   withRegistryFlags(command)
     .addHelpText(
       "after",

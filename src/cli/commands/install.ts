@@ -1,22 +1,13 @@
-import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { parse, stringify } from "yaml";
 import { ERRORS, KcrError } from "../../api/errors.ts";
-import { parseReference } from "../../oci/reference.ts";
 import { clusterFlagsOf, connect } from "../cluster.ts";
-import { UsageError } from "../errors.ts";
-import { findInstalled, type Installed } from "../install/installed.ts";
-import { manifests } from "../install/manifests.ts";
-import { chooseSettings, type SettingFlags, settingsOfFlags } from "../install/settings.ts";
+import type { Choices } from "../install/choose.ts";
 import { type Io, print } from "../io.ts";
 import { startProgress } from "../output/progress.ts";
 import { safe } from "../output/safe.ts";
 import { examples } from "./examples.ts";
 
-interface Flags extends SettingFlags {
-  image?: string;
-  settings?: string;
-  handler: boolean;
+interface Flags extends Choices {
   wait: boolean;
   timeout: number;
   dryRun?: boolean;
@@ -60,8 +51,10 @@ ${examples([
 ])}`,
     )
     .action(async (flags: Flags, command: Command) => {
+      const { choose } = await import("../install/choose.ts");
       if (flags.dryRun) {
         const { objects } = await choose(flags, undefined);
+        const { stringify } = await import("yaml");
         await print(
           io,
           objects
@@ -71,13 +64,15 @@ ${examples([
         );
         return;
       }
-      const { client } = await connect(clusterFlagsOf(command));
+      const { client, again } = await connect(clusterFlagsOf(command));
       try {
+        const { findInstalled } = await import("../install/installed.ts");
         const installed = await findInstalled(client, io.signal);
         const { objects, selftest } = await choose(flags, installed);
-        const { applyAll, waitUntilReady } = await import("../install/install.ts");
+        const { applyAll, removeBoundInstaller, waitUntilReady } = await import("../install/install.ts");
         {
           using progress = startProgress(io, "applying");
+          await removeBoundInstaller(client, io.signal);
           let done = 0;
           const told = ({ kind, metadata }: (typeof objects)[number]) =>
             progress.update({ text: `${++done} of ${objects.length}, ${kind} ${metadata.name}` });
@@ -108,32 +103,13 @@ ${examples([
           "kcr is ready",
           "",
           "Next:",
-          "  kubectl kcr check deploy/NAME      whether a workload can be checkpointed and restored",
-          '  kubectl kcr protect deploy/NAME --schedule "*/10 * * * *"',
+          `  ${io.program} check deploy/NAME${again}      # whether it can be checkpointed and restored`,
+          `  ${io.program} protect deploy/NAME --schedule '*/10 * * * *'${again}`,
         );
       } finally {
         client.close();
       }
     });
-}
-
-/** Errors: UsageError where something that is needed was said neither now nor before. */
-async function choose(flags: Flags, installed: Installed | undefined) {
-  const image = flags.image ?? installed?.image;
-  if (!image) {
-    throw new UsageError(
-      "--image is needed: the reference of kcr's own image, which `npm run image -- push` of a checkout prints",
-    );
-  }
-  try {
-    parseReference(image);
-  } catch (error) {
-    throw new UsageError(`--image: ${error instanceof Error ? error.message : error}`);
-  }
-  const file = flags.settings === undefined ? undefined : parse(await readFile(flags.settings, "utf8"));
-  const { settings, written } = chooseSettings(installed?.written, file, settingsOfFlags(flags));
-  const objects = manifests({ image, settings, written: stringify(written), handler: flags.handler });
-  return { objects, selftest: settings.selftest.enabled };
 }
 
 function seconds(text: string): number {

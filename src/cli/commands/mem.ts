@@ -3,6 +3,7 @@ import type { MappingKind } from "../../archive/criu/mm.ts";
 import type { Pattern } from "../../archive/memory-search.ts";
 import { openArchive } from "../archive/open.ts";
 import { clusterFlagsOf } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import { UsageError } from "../errors.ts";
 import { several } from "../flags.ts";
 import type { Io } from "../io.ts";
@@ -49,6 +50,7 @@ export function registerMem(program: Command, io: Io): void {
     .option("--hex", "with --pid: print it as a hex dump")
     .option("--dump <file>", "with --pid: write it to a file as it is (- is stdout)")
     .addOption(outputOption());
+  completes(command, { args: [["checkpoint", "file"]] });
   withRegistryFlags(command)
     .addHelpText(
       "after",

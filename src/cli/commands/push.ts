@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { completes } from "../completion/sources.ts";
 import { type Io, print } from "../io.ts";
 import { size } from "../output/sizes.ts";
 import { openRegistry, type RegistryFlags, withRegistryFlags } from "../registry.ts";
@@ -11,6 +12,7 @@ export function registerPush(program: Command, io: Io): void {
     .argument("<archive>", "a checkpoint archive: a file")
     .argument("<image>", "registry/repository[:tag]")
     .option("-q, --quiet", "print the image's name by digest and nothing else");
+  completes(command, { args: ["file"] });
   withRegistryFlags(command)
     .addHelpText(
       "after",

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { CheckpointArchive } from "../../archive/checkpoint.ts";
 import { type OpenFlags, openArchive } from "../archive/open.ts";
 import { clusterFlagsOf } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import type { Io } from "../io.ts";
 import { withRegistryFlags } from "../registry.ts";
 import { examples } from "./examples.ts";
@@ -22,6 +23,7 @@ export function registerReading<Flags>(program: Command, io: Io, reading: Readin
     .description(reading.description)
     .argument("<checkpoint>", "a file, checkpoint/NAME, or an image by digest");
   for (const option of reading.options) command.addOption(option);
+  completes(command, { args: [["checkpoint", "file"]] });
   withRegistryFlags(command)
     .addHelpText("after", examples(reading.examples))
     .action(async (checkpoint: string, flags: Flags & OpenFlags) => {

@@ -1,5 +1,4 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { checkpoints } from "../../api/kinds.ts";
 import { confirm } from "../ask.ts";
 import { clusterFlagsOf, connect } from "../cluster.ts";
 import { EXIT } from "../exit.ts";
@@ -34,7 +33,8 @@ ${examples([
     .action(async ({ yes = false, keepData = false, timeout }: Flags, command: Command) => {
       const { count, listOf } = await import("../uninstall/step.ts");
       const { uninstall } = await import("../uninstall/uninstall.ts");
-      const { client } = await connect(clusterFlagsOf(command));
+      const { checkpoints } = await import("../../api/kinds.ts");
+      const { client, again } = await connect(clusterFlagsOf(command));
       try {
         const quiet = { client, signal: io.signal, patienceMs: 30_000, doing() {}, done() {}, stays() {} };
         const amount = (await listOf(quiet, checkpoints)).length;
@@ -70,7 +70,7 @@ ${examples([
           await print(
             io,
             "",
-            "Restart the workloads of those pods, then take the rest away: kubectl kcr uninstall",
+            `Restart the workloads of those pods, then take the rest away: ${io.program} uninstall${again}`,
           );
         }
       } finally {

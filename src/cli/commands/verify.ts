@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { clusterFlagsOf } from "../cluster.ts";
+import { completes } from "../completion/sources.ts";
 import type { Io } from "../io.ts";
 import { type Format, outputOption } from "../output/print.ts";
 import { type RegistryFlags, registryFlagsOf, withRegistryFlags } from "../registry.ts";
@@ -12,6 +13,7 @@ export function registerVerify(program: Command, io: Io): void {
     .argument("<checkpoint>", "a file, checkpoint/NAME, or an image by digest")
     .option("--digest <digest>", "what the archive has to be: sha256:...", digestOf)
     .addOption(outputOption(["table", "json", "yaml"]));
+  completes(command, { args: [["checkpoint", "file"]] });
   withRegistryFlags(command)
     .addHelpText(
       "after",

@@ -37,6 +37,8 @@ export function planFor(program: Command, words: readonly string[]): Plan {
     return option === undefined ? nothing : valuesOf(command, option, flags, args);
   }
   if (command.commands.length > 0) return { type: "words", words: commandWords(command) };
+  const choices = command.registeredArguments[args.length]?.argChoices;
+  if (choices !== undefined) return { type: "words", words: choices.map((text) => ({ text })) };
   const { args: sources = [], rest = false } = completionsOf(command);
   const place = rest ? sources : sources[args.length];
   const wanted = (place === undefined ? [] : [place].flat(2)) as Source[];

@@ -20,11 +20,22 @@ export interface Range {
   end: number;
 }
 
+/** The download part cannot answer now, and may soon; `told` is what it says. */
+export class NotNow extends Error {
+  override readonly name = "NotNow";
+  readonly told: KcrError;
+
+  constructor(told: KcrError) {
+    super(told.message, { cause: told });
+    this.told = told;
+  }
+}
+
 /**
  * HTTP to the download part over forwarded ports: connections are kept, for the next request. To be closed.
  *
  * Errors, of `get` and of the bodies: KcrError: DownloadEnded where the token is not taken, DownloadForbidden where no
- * port may be forwarded, else what the download part says; all others are of a connection that broke.
+ * port may be forwarded, else what the download part says; NotNow; all others are of a connection that broke.
  */
 export class PartConnection implements Disposable {
   readonly #grant: Grant;
@@ -90,7 +101,7 @@ class ForwardAgent extends Agent {
 const forbidden = (cause: Error): KcrError =>
   new KcrError("DownloadForbidden", "you may not forward a port to the download part", { cause });
 
-async function refusalOf(status: number, answer: IncomingMessage): Promise<KcrError> {
+async function refusalOf(status: number, answer: IncomingMessage): Promise<KcrError | NotNow> {
   if (status === 401) {
     answer.resume();
     return new KcrError("DownloadEnded", "the download part does not take the token");
@@ -98,8 +109,10 @@ async function refusalOf(status: number, answer: IncomingMessage): Promise<KcrEr
   let text = "";
   for await (const chunk of answer) if (text.length < REFUSAL_BYTES) text += chunk;
   const refusal = downloadRefusal.safeParse(parsed(text));
-  if (refusal.success) return told(refusal.data.code, refusal.data.message);
-  return new KcrError("DownloadUnavailable", `the download part answers ${status}`);
+  const error = refusal.success
+    ? told(refusal.data.code, refusal.data.message)
+    : new KcrError("DownloadUnavailable", `the download part answers ${status}`);
+  return status === 503 ? new NotNow(error) : error;
 }
 
 function parsed(text: string): unknown {

@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import type { Connection } from "../cluster.ts";
 import { UsageError } from "../errors.ts";
 import { hint, type Io, print } from "../io.ts";
@@ -48,6 +48,7 @@ export async function download(
     hint(io, "", `Next: kcr inspect ${safe(file)}`);
   } catch (error) {
     const there = await stat(partOf(file)).catch(() => undefined);
+    if (there?.size === 0) await rm(partOf(file), { force: true });
     if (there !== undefined && there.size > 0) {
       const of = total > 0 ? ` of ${size(total)}` : "";
       io.stderr.write(

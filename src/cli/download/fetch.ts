@@ -5,7 +5,7 @@ import type { Client } from "../../kube/client.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { delay } from "../../kube/signals.ts";
 import { BlockCache } from "./blocks.ts";
-import { PartConnection, type Range } from "./connection.ts";
+import { NotNow, PartConnection, type Range } from "./connection.ts";
 import { askFor, followed, type Grant, giveBack } from "./grant.ts";
 
 /** The archive of a Checkpoint in a cluster, read in place: nothing comes but what is asked for. To be closed. */
@@ -149,8 +149,7 @@ class Session {
   async #recover(tries: Tries, error: unknown): Promise<void> {
     this.#signal.throwIfAborted();
     const code = error instanceof KcrError ? error.code : undefined;
-    const mayHelp = code === undefined || code === "DownloadEnded" || code === "DownloadUnavailable";
-    if (!mayHelp) throw error;
+    if (code !== undefined && code !== "DownloadEnded") throw error;
     await tries.pause(error);
     const grant = await this.#regrant(code === "DownloadEnded").catch((failed: unknown) => {
       this.#signal.throwIfAborted();
@@ -197,6 +196,7 @@ class Tries {
     this.#failures += 1;
     if (this.#failures >= TRIES) {
       if (error instanceof KcrError) throw error;
+      if (error instanceof NotNow) throw error.told;
       throw new KcrError(
         "DownloadInterrupted",
         `the connection to the download part breaks: ${messageOf(error)}`,

@@ -2,6 +2,7 @@ import type { CheckpointArchive } from "../../archive/checkpoint.ts";
 import { type FileTable, readFiles } from "../../archive/criu/files.ts";
 import type { DumpStats } from "../../archive/criu/stats.ts";
 import { readProcessFiles } from "../../archive/descriptors.ts";
+import { ArchiveError } from "../../archive/errors.ts";
 import { AddressSpace } from "../../archive/memory.ts";
 import { type NetworkInterface, readNetworks } from "../../archive/networks.ts";
 import {
@@ -147,15 +148,42 @@ export function sizesOf({ tar, size }: Pick<CheckpointArchive, "tar" | "size">):
   return sizes;
 }
 
+/** What a report holds of all processes together: arguments and environments in characters, descriptors in number. */
+const TEXT_LIMIT = 32 * 1024 * 1024;
+const ROW_LIMIT = 200_000;
+
+/** Errors: `too-large` when more is asked for than a report holds; of fewer processes it may be less. */
+class Budget {
+  readonly #archive: string;
+  #text = 0;
+  #rows = 0;
+
+  constructor(archive: string) {
+    this.#archive = archive;
+  }
+
+  take({ arguments: args = [], environment = [], files = [], sockets = [] }: Partial<ProcessReport>): void {
+    this.#rows += args.length + environment.length + files.length + sockets.length;
+    for (const text of args) this.#text += text.length;
+    for (const { name, value } of environment) this.#text += name.length + value.length;
+    if (this.#text <= TEXT_LIMIT && this.#rows <= ROW_LIMIT) return;
+    const what = "more of its processes than is shown at once: choose one with --pid";
+    throw new ArchiveError("too-large", `${this.#archive}: ${what}`);
+  }
+}
+
 async function processesOf(archive: CheckpointArchive, options: ReportOptions): Promise<ProcessReport[]> {
   const { tar } = archive;
   const { parts } = options;
   const tree = await readProcesses(tar);
   const needsFiles = (["args", "env", "files", "sockets"] as const).some((part) => parts.has(part));
   const files = needsFiles ? await readFiles(tar) : undefined;
+  const budget = new Budget(archive.path);
   const reports: ProcessReport[] = [];
   for (const { process } of tree.walk(startOf(tree, options.pid))) {
     const { pid, ppid, pgid, sid, name, state, threads, credentials, exitCode } = process;
+    const inside = files && isRunning(process) ? await insideOf(archive, process, files, options) : {};
+    budget.take(inside);
     reports.push({
       pid,
       ppid,
@@ -166,7 +194,7 @@ async function processesOf(archive: CheckpointArchive, options: ReportOptions): 
       exit: isRunning(process) ? undefined : exitOf(exitCode),
       threads: isRunning(process) ? threads.length : 0,
       ...credentials,
-      ...(files !== undefined && isRunning(process) && (await insideOf(archive, process, files, options))),
+      ...inside,
     });
   }
   return reports;

@@ -10,7 +10,7 @@ import {
   type Resource,
 } from "../../kube/resources.ts";
 import { delay } from "../../kube/signals.ts";
-import { INSTALLER, KCR_NAMESPACE } from "./installed.ts";
+import { absent, INSTALLER, KCR_NAMESPACE } from "./installed.ts";
 import { resourceOf } from "./kinds.ts";
 import { type Observed, type Readiness, readinessOf } from "./readiness.ts";
 
@@ -30,6 +30,18 @@ export async function applyAll(
     told(object);
     await client.apply(resourceOf(object), object, { fieldManager: FIELD_MANAGER, force: true, signal });
   }
+}
+
+/**
+ * Removes the installer that an uninstall has left for pods of some nodes: bound to those, which no apply would undo,
+ * for it is not among what is applied.
+ */
+export async function removeBoundInstaller(client: Client, signal: AbortSignal): Promise<void> {
+  const name = { namespace: KCR_NAMESPACE, name: INSTALLER };
+  const found = await absent(client.get(daemonSets, name, { signal }));
+  if (found?.spec?.template.spec?.affinity === undefined) return;
+  await client.delete(daemonSets, name, { propagationPolicy: "Background", signal });
+  while ((await absent(client.get(daemonSets, name, { signal }))) !== undefined) await delay(POLL_MS, signal);
 }
 
 export interface WaitOptions {

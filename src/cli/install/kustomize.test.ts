@@ -34,7 +34,7 @@ const byKubectl = (directory: string): Record<string, KubeObject> => {
   return byName(parseAllDocuments(text, { version: "1.1" }).map((document) => document.toJS() as KubeObject));
 };
 
-describe.skipIf(whyNot !== undefined)("the manifests", () => {
+describe.skipIf(whyNot !== undefined)("the manifests", { timeout: 60_000 }, () => {
   it("are what kubectl makes of config/", () => {
     const own = byName(kustomize(shippedFiles()));
     expect(own).toEqual(byKubectl(config));
@@ -51,7 +51,12 @@ describe.skipIf(whyNot !== undefined)("the manifests", () => {
       components: [relative(work, join(config, "agent-runc"))],
       images: [{ name: "kcr", newName: "r.example/kcr", digest }],
       configMapGenerator: [
-        { name: "kcr-config", namespace: "kcr-system", behavior: "replace", files: ["config.yaml"] },
+        ...["kcr-system", "kcr-download"].map((namespace) => ({
+          name: "kcr-config",
+          namespace,
+          behavior: "replace",
+          files: ["config.yaml"],
+        })),
         {
           name: "kcr-policy",
           namespace: "kcr-system",

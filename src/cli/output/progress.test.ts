@@ -28,7 +28,7 @@ describe("progress", () => {
     progress[Symbol.dispose]();
     const drawn = io.written.err.split("\r\x1b[2K").slice(1);
     expect(drawn.length).toBeGreaterThan(5);
-    expect(drawn[0]).toMatch(/^. waiting for something with…$/);
+    expect(drawn[0]).toMatch(/^. waiting for something wi…$/);
     expect(drawn.at(-1)).toBe("");
   });
 

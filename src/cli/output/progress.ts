@@ -26,6 +26,8 @@ const FRAME_MS = 100;
 const PLAIN_MS = 10_000;
 const FRAMES = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const BAR = 24;
+/** Room for the terminal's own `^C`, which would otherwise begin another line. */
+const MARGIN = 3;
 
 export interface ProgressOptions {
   quietMs?: number;
@@ -56,7 +58,7 @@ export function startProgress(io: Io, title: string, options: ProgressOptions = 
     const line = describe(title, state, elapsed);
     if (terminal) {
       const mark = FRAMES[frame++ % FRAMES.length];
-      io.stderr.write(`\r\x1b[2K${cut(`${mark} ${line}`, (io.columns ?? 80) - 1)}`);
+      io.stderr.write(`\r\x1b[2K${cut(`${mark} ${line}`, (io.columns ?? 80) - MARGIN)}`);
       shown = true;
     } else if (plain === undefined || plain.text !== state.text || now() - plain.at >= PLAIN_MS) {
       plain = { at: now(), text: state.text };

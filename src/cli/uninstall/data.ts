@@ -51,7 +51,7 @@ export async function removeData(step: Step): Promise<void> {
   await untilGone(step, "removing kcr's kinds", async () =>
     (await listOf(step, customResourceDefinitions)).filter(({ spec }) => spec?.group === GROUP),
   );
-  step.done(`removed kcr's kinds, with ${count(amount, "Checkpoint")}`);
+  step.done(`removed kcr's kinds${amount === 0 ? "" : `, with ${count(amount, "Checkpoint")}`}`);
 }
 
 /** Takes the finalizers off what nobody lets go of. */

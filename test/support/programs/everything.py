@@ -1,9 +1,13 @@
-"""Holds one of everything that a reader of checkpoints should know, and says when it is ready (/tmp/ready)."""
+"""
+Holds one of everything that a reader of checkpoints should know, and says when it is ready (/tmp/ready); when it is
+told to (/tmp/change) it changes, and says that it has (/tmp/changed).
+"""
 
 import ctypes
 import mmap
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -85,6 +89,7 @@ def sleep_for_ever():
 
 # Children: one that has ended and was not waited for, one with a child of its own.
 child(lambda: os._exit(3))
+first = named_child("first", sleep_for_ever)
 named_child("parent", lambda: (named_child("grandchild", sleep_for_ever), sleep_for_ever()))
 
 for number in range(3):
@@ -92,4 +97,17 @@ for number in range(3):
 os.environ["LATER"] = "set after the start"
 with open("/tmp/ready", "w") as ready:
     ready.write(" ".join(sys.argv[1:]))
+
+# When it is told to it becomes another: a child more and one less, files and sockets, memory.
+while not os.path.exists("/tmp/change"):
+    time.sleep(0.1)
+named_child("late", sleep_for_ever)
+os.kill(first, signal.SIGKILL)
+os.waitpid(first, 0)
+udp.close()
+keep(open("/tmp/later", "w"))
+keep(socket.create_server(("127.0.0.1", 7004)))
+private[0:9] = b"needle-43"
+private[65536:65545] = b"needle-44"
+os.rename("/tmp/change", "/tmp/changed")
 sleep_for_ever()
