@@ -9,6 +9,7 @@ import type { Cache } from "../kube/cache.ts";
 import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
+import type { Metrics } from "../kube/metrics.ts";
 import type { KubeObject, Node, Pod } from "../kube/resources.ts";
 import { podRequests, quantitiesOf } from "./webhook/requests.ts";
 
@@ -20,6 +21,7 @@ export interface Context {
   settings: Settings;
   recorder: EventRecorder;
   log: Logger;
+  metrics?: Metrics;
   now(): Date;
   /** Aborts when this replica leads no more: nothing that goes on by itself may outlive it. */
   leading: AbortSignal;
@@ -43,7 +45,9 @@ export const BY_SCHEDULE = "schedule";
 export const BY_NODE = "node";
 export const BY_UID = "uid";
 export const BY_POD = "pod";
-export const LIVE = "live";
+/** Requests that no agent has been given, and those that one has, as long as they have not ended. */
+export const WAITING = "waiting";
+export const UNDER_WAY = "under-way";
 export const READY_NODES = "ready-nodes";
 
 export const byNamespace = (object: KubeObject): string[] => [object.metadata.namespace ?? ""];

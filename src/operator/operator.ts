@@ -22,17 +22,19 @@ import {
   BY_UID,
   byNamespace,
   type Context,
-  LIVE,
   READY_NODES,
   trimNode,
   trimPod,
+  UNDER_WAY,
+  WAITING,
 } from "./context.ts";
 import { demandController } from "./demand/controller.ts";
 import { nodeAccounts, nodeController } from "./node/controller.ts";
 import { reportController } from "./report/controller.ts";
-import { requestController } from "./request/controller.ts";
+import { requestControllers } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
+import { BY_LABEL, labelOfSchedule, labelsOfPod } from "./selection.ts";
 import { strategyControllers } from "./strategy/controller.ts";
 import { createWebhook } from "./webhook/webhook.ts";
 import { workloadController } from "./workload/controller.ts";
@@ -68,14 +70,19 @@ export function createOperator(options: OperatorOptions): Operator {
   const { client, namespace, identity, log, metrics = noMetrics } = options;
   const common = { client, log, metrics };
   const caches: Context["caches"] = {
-    schedules: new Cache({ ...common, resource: schedules, indexes: { [BY_NAMESPACE]: byNamespace } }),
+    schedules: new Cache({
+      ...common,
+      resource: schedules,
+      indexes: { [BY_NAMESPACE]: byNamespace, [BY_LABEL]: labelOfSchedule },
+    }),
     requests: new Cache({
       ...common,
       resource: requests,
       indexes: {
         [BY_POD]: (r) => [`${r.metadata.namespace}/${r.spec.podReference.name}`],
         [BY_SCHEDULE]: (r) => [r.spec.checkpointScheduleRef?.uid ?? ""],
-        [LIVE]: (r) => (isTerminal(r) ? [] : [LIVE]),
+        [WAITING]: (r) => (isTerminal(r) || r.status?.nodeName !== undefined ? [] : [WAITING]),
+        [UNDER_WAY]: (r) => (isTerminal(r) || r.status?.nodeName === undefined ? [] : [UNDER_WAY]),
       },
     }),
     checkpoints: new Cache({
@@ -107,6 +114,7 @@ export function createOperator(options: OperatorOptions): Operator {
         [BY_NAMESPACE]: byNamespace,
         [BY_NODE]: (pod) => [pod.spec?.nodeName ?? ""],
         [BY_UID]: (pod) => [pod.metadata.uid ?? ""],
+        [BY_LABEL]: labelsOfPod,
       },
     }),
     nodes: new Cache({
@@ -151,7 +159,7 @@ export function createOperator(options: OperatorOptions): Operator {
           const controllers = [
             ...workloads.map(({ resource, cache }) => workloadController(context, resource, cache)),
             scheduleController(context),
-            requestController(context),
+            ...requestControllers(context),
             checkpointController(context),
             restoreController(context),
             reportController(context),
