@@ -10,15 +10,16 @@ import { isAlreadyExists } from "../../../src/kube/errors.ts";
 import { ownerReference } from "../../../src/kube/owner.ts";
 import { delay } from "../../../src/kube/signals.ts";
 import { writeStatus } from "../../../src/kube/write.ts";
+import { placeOf, spreadMs } from "../../../src/operator/schedule/decide.ts";
 
 /** What the simulated agents saw of one request. */
 export interface Seen {
   /** `<namespace>/<pod>/<slot>`: one request each. */
   key: string;
-  /** From the slot's due time until the request was heard of, in milliseconds. */
+  /** The slot's due time, in milliseconds since 1970. */
+  slot: number;
+  /** From the moment at which the schedule was to act on the slot until the request was heard of, in milliseconds. */
   lagMs: number;
-  /** From the slot's due time until an agent was given it, in milliseconds. */
-  givenMs?: number;
 }
 
 /**
@@ -28,6 +29,7 @@ export interface Seen {
 export class SimulatedAgents {
   readonly #client: Client;
   readonly #dumpMs: number;
+  readonly #intervalMs: number;
   readonly #seen = new Map<string, Seen>();
   readonly #taken = new Set<string>();
   readonly #perNode = new Map<string, number>();
@@ -39,9 +41,11 @@ export class SimulatedAgents {
   doubled = 0;
   ended = 0;
 
-  constructor(client: Client, dumpMs: number) {
+  /** `intervalMs` is the time between two slots of every schedule, `dumpMs` what a checkpoint takes. */
+  constructor(client: Client, { dumpMs, intervalMs }: { dumpMs: number; intervalMs: number }) {
     this.#client = client;
     this.#dumpMs = dumpMs;
+    this.#intervalMs = intervalMs;
   }
 
   get seen(): readonly Seen[] {
@@ -70,15 +74,22 @@ export class SimulatedAgents {
       if (!uids.has(uid)) {
         uids.add(uid);
         if (this.#seen.has(key)) this.doubled += 1;
-        else this.#seen.set(key, { key, lagMs: Date.now() - Date.parse(slot) });
+        else
+          this.#seen.set(key, {
+            key,
+            slot: Date.parse(slot),
+            lagMs: Date.now() - this.#momentOf(object, slot),
+          });
       }
       if (object.status?.nodeName === undefined || isTerminal(object) || this.#taken.has(uid)) return;
       this.#taken.add(uid);
-      const seen = this.#seen.get(key);
-      if (seen !== undefined) seen.givenMs = Date.now() - Date.parse(slot);
       void this.#answer(object, object.status.nodeName, signal);
     });
     await cache.run(signal);
+  }
+
+  #momentOf({ spec }: CheckpointRequest, slot: string): number {
+    return Date.parse(slot) + spreadMs(this.#intervalMs, placeOf(spec.checkpointScheduleRef?.uid ?? ""));
   }
 
   async #answer(request: CheckpointRequest, node: string, signal: AbortSignal): Promise<void> {

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
@@ -11,7 +10,7 @@ import type { ObjectName } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
 import { BY_POD, BY_SCHEDULE, type Context } from "../context.ts";
 import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
-import { decideSchedule } from "./decide.ts";
+import { decideSchedule, placeOf } from "./decide.ts";
 import { ensureRequest } from "./requests.ts";
 import { type Target, targetsOf } from "./targets.ts";
 
@@ -44,7 +43,7 @@ export function scheduleController(context: Context): Controller {
           startingDeadlineSeconds: spec.startingDeadlineSeconds,
           createdTime: new Date(schedule.metadata.creationTimestamp ?? time),
           lastRunTime: status?.lastRunTime === undefined ? undefined : new Date(status.lastRunTime),
-          place: placeOf(schedule),
+          place: placeOf(schedule.metadata.uid ?? ""),
         },
         time,
       );
@@ -170,17 +169,6 @@ export function scheduleController(context: Context): Controller {
       }),
     ],
   });
-}
-
-/** Where in the spread a schedule is, 0 to 1: by its UID, so that it stays there. */
-function placeOf({ metadata }: CheckpointSchedule): number {
-  return (
-    createHash("sha256")
-      .update(metadata.uid ?? "")
-      .digest()
-      .readUInt32BE() /
-    2 ** 32
-  );
 }
 
 export const scheduleOf = (checkpoint: Checkpoint): ObjectName[] => {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { parseCron } from "../../api/cron.ts";
 
 export interface ScheduleInput {
@@ -25,6 +26,16 @@ export interface ScheduleDecision {
 /** What is due at the same moment in many schedules is spread over a tenth of the time to the next slot, or this. */
 const MOST_SPREAD_MS = 60_000;
 
+/** Where in the spread the schedule of this UID is, 0 to 1: there it stays. */
+export function placeOf(uid: string): number {
+  return createHash("sha256").update(uid).digest().readUInt32BE() / 2 ** 32;
+}
+
+/** By how much a schedule of that place acts later than its slot is due, in milliseconds. */
+export function spreadMs(intervalMs: number, place: number): number {
+  return Math.floor(Math.min(intervalMs / 10, MOST_SPREAD_MS) * place);
+}
+
 /**
  * What is due, from what the object says alone: no timer lives outside the queue. Of several slots missed
  * while nobody looked only the newest is caught up. A slot is due once per schedule: the names of its requests
@@ -38,9 +49,7 @@ export function decideSchedule(input: ScheduleInput, now: Date): ScheduleDecisio
   const since = new Date(Math.min((input.lastRunTime ?? input.createdTime).getTime(), now.getTime()));
   const actAt = (slot: Date): Date => {
     const interval = cadence.after(slot).getTime() - slot.getTime();
-    return new Date(
-      slot.getTime() + Math.floor(Math.min(interval / 10, MOST_SPREAD_MS) * (input.place ?? 0)),
-    );
+    return new Date(slot.getTime() + spreadMs(interval, input.place ?? 0));
   };
   const newest = cadence.latest(since, now);
   // Its own moment has not come: it is the next one.
