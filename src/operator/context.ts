@@ -11,6 +11,7 @@ import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
 import type { Metrics } from "../kube/metrics.ts";
 import type { KubeObject, Node, Pod } from "../kube/resources.ts";
+import type { OperatorMetricName } from "./observe/metrics.ts";
 import { podRequests, quantitiesOf } from "./webhook/requests.ts";
 
 /** What every controller of the operator is given. */
@@ -21,7 +22,7 @@ export interface Context {
   settings: Settings;
   recorder: EventRecorder;
   log: Logger;
-  metrics?: Metrics;
+  metrics?: Metrics<OperatorMetricName>;
   now(): Date;
   /** Aborts when this replica leads no more: nothing that goes on by itself may outlive it. */
   leading: AbortSignal;

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { Registry } from "prom-client";
 import { checkpoints, isTerminal, requests, restores, schedules } from "../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
 import { hasHandlerReady } from "../api/selftest.ts";
@@ -30,6 +31,9 @@ import {
 } from "./context.ts";
 import { demandController } from "./demand/controller.ts";
 import { nodeAccounts, nodeController } from "./node/controller.ts";
+import { countChanges } from "./observe/count.ts";
+import { registerGauges } from "./observe/gauges.ts";
+import type { OperatorMetricName } from "./observe/metrics.ts";
 import { reportController } from "./report/controller.ts";
 import { requestControllers } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
@@ -48,7 +52,7 @@ export interface OperatorOptions {
   identity: string;
   settings: Settings;
   log: Logger;
-  metrics?: Metrics;
+  metrics?: Metrics<OperatorMetricName>;
   now?: () => Date;
   /** Whether it keeps an account for each node, in namespace kcr-nodes. */
   nodeAccounts?: boolean;
@@ -61,6 +65,8 @@ export interface OperatorOptions {
 export interface Operator {
   /** Whether all caches have their first whole picture, and the webhook answers. */
   ready(): boolean;
+  /** Adds the gauges of how things stand. */
+  register(registry: Registry): void;
   /** Watches, and acts while it leads, until the signal aborts. Errors: LeadershipLost; end the process then. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -141,7 +147,11 @@ export function createOperator(options: OperatorOptions): Operator {
     ...workloads.map(({ cache }) => cache),
   ];
 
+  let leading: AbortSignal | undefined;
+  const isLeading = () => leading !== undefined && !leading.aborted;
   return {
+    register: (registry) =>
+      registerGauges(registry, { caches, isLeading, now: options.now ?? (() => new Date()) }),
     ready: () => all.every((cache) => cache.synced) && (webhook?.ready() ?? true),
     async run(signal) {
       const recorder = new EventRecorder({ ...common, controller: "kcr-operator", instance: identity });
@@ -151,11 +161,13 @@ export function createOperator(options: OperatorOptions): Operator {
         ...[...all, ...(certificates?.caches ?? [])].map((cache) => cache.run(running.signal)),
         webhook?.run(running.signal),
       ]);
-      const leading = runAsLeader(
+      const leadingRun = runAsLeader(
         { ...common, namespace, name: "kcr-operator", identity: `${identity}_${randomUUID()}` },
         async (lead) => {
           const now = options.now ?? (() => new Date());
           const context: Context = { ...options, recorder, caches, now, leading: lead };
+          leading = lead;
+          countChanges(context);
           const controllers = [
             ...workloads.map(({ resource, cache }) => workloadController(context, resource, cache)),
             scheduleController(context),
@@ -176,10 +188,10 @@ export function createOperator(options: OperatorOptions): Operator {
         running.signal,
       );
       try {
-        await Promise.race([leading, watching.then(() => leading)]);
+        await Promise.race([leadingRun, watching.then(() => leadingRun)]);
       } finally {
         running.abort(new Error("the operator ends"));
-        await Promise.allSettled([watching, leading]);
+        await Promise.allSettled([watching, leadingRun]);
         await recorder.close();
       }
     },
