@@ -18,6 +18,21 @@ const FIELDS = /^\s*(@[a-z]+|\S+(\s+\S+){4})\s*$/i;
  * InvalidTimeZone when the zone is not known.
  */
 export function parseCron(expression: string, timeZone = "UTC"): Cadence {
+  const key = `${timeZone} ${expression}`;
+  const known = cadences.get(key);
+  if (known !== undefined) return known;
+  const cadence = parse(expression, timeZone);
+  // The oldest goes: expressions come from people's objects, and are as many as they like.
+  if (cadences.size >= MOST_CADENCES) cadences.delete(cadences.keys().next().value!);
+  cadences.set(key, cadence);
+  return cadence;
+}
+
+/** Those read already: most schedules of a cluster say the same few things, and reading costs more than asking. */
+const cadences = new Map<string, Cadence>();
+const MOST_CADENCES = 1000;
+
+function parse(expression: string, timeZone: string): Cadence {
   try {
     new Intl.DateTimeFormat("en", { timeZone });
   } catch (cause) {

@@ -76,6 +76,8 @@ export const metricDefinitions = {
 export interface MetricDefinition {
   type: "counter" | "gauge" | "histogram";
   labels: readonly string[];
+  /** Upper bounds of a histogram's buckets; prom-client's own unless said. */
+  buckets?: readonly number[];
   help: string;
 }
 

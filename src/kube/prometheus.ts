@@ -10,14 +10,14 @@ export function createMetrics<More extends Record<string, MetricDefinition> = Re
   const counters = new Map<string, Counter>();
   const gauges = new Map<string, Gauge>();
   const histograms = new Map<string, Histogram>();
-  for (const [name, { type, labels, help }] of Object.entries<MetricDefinition>({
+  for (const [name, { type, labels, help, buckets }] of Object.entries<MetricDefinition>({
     ...metricDefinitions,
     ...more,
   })) {
     const options = { name, help, labelNames: [...labels], registers: [registry] };
     if (type === "counter") counters.set(name, new Counter(options));
     else if (type === "gauge") gauges.set(name, new Gauge(options));
-    else histograms.set(name, new Histogram(options));
+    else histograms.set(name, new Histogram({ ...options, ...(buckets && { buckets: [...buckets] }) }));
   }
   const metrics: Metrics<string> = {
     increment: (name, labels, by) => counters.get(name)?.inc(labels, by),

@@ -15,7 +15,9 @@ import type { Cache } from "../kube/cache.ts";
 import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
+import type { Metrics } from "../kube/metrics.ts";
 import type { KubeObject, Node, Pod } from "../kube/resources.ts";
+import type { OperatorMetricName } from "./observe/metrics.ts";
 import { podRequests, quantitiesOf } from "./webhook/requests.ts";
 
 /** What every controller of the operator is given. */
@@ -26,6 +28,7 @@ export interface Context {
   settings: Settings;
   recorder: EventRecorder;
   log: Logger;
+  metrics?: Metrics<OperatorMetricName>;
   now(): Date;
   /** Aborts when this replica leads no more: nothing that goes on by itself may outlive it. */
   leading: AbortSignal;
@@ -49,7 +52,9 @@ export const BY_SCHEDULE = "schedule";
 export const BY_NODE = "node";
 export const BY_UID = "uid";
 export const BY_POD = "pod";
-export const LIVE = "live";
+/** Requests that no agent has been given, and those that one has, as long as they have not ended. */
+export const WAITING = "waiting";
+export const UNDER_WAY = "under-way";
 export const READY_NODES = "ready-nodes";
 export const BY_COPY = "copy";
 

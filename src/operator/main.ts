@@ -5,6 +5,7 @@ import { Client } from "../kube/client.ts";
 import { serveHealth } from "../kube/health.ts";
 import { createMetrics } from "../kube/prometheus.ts";
 import { USER_AGENT } from "./context.ts";
+import { operatorMetricDefinitions } from "./observe/metrics.ts";
 import { createOperator } from "./operator.ts";
 
 const log = pino({ base: { program: "operator" }, level: process.env["KCR_LOG_LEVEL"] ?? "info" });
@@ -18,7 +19,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
-const { registry, metrics } = createMetrics();
+const { registry, metrics } = createMetrics(operatorMetricDefinitions);
 const client = Client.fromConfig({ userAgent: USER_AGENT, metrics });
 const operator = createOperator({
   client,
@@ -31,6 +32,7 @@ const operator = createOperator({
   transferCertificates: true,
   webhook: { port: Number(process.env["KCR_WEBHOOK_PORT"] ?? 8443) },
 });
+operator.register(registry);
 const health = await serveHealth({
   port: Number(process.env["KCR_HEALTH_PORT"] ?? 8081),
   ready: operator.ready,

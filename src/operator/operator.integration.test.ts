@@ -46,7 +46,11 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
       client,
       namespace: await makeNamespace(client, "kcr-system"),
       identity: "test",
-      settings: settings.parse({ registry: { push: "127.0.0.1:1", plainHttp: true } }),
+      settings: settings.parse({
+        registry: { push: "127.0.0.1:1", plainHttp: true },
+        // No agent ends what it was given here.
+        limits: { perNode: 64 },
+      }),
       log: silent,
       now: () => new Date(Date.now() + ahead * 60_000),
     });

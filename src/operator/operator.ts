@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { Registry } from "prom-client";
 import { readFetched } from "../api/fetched.ts";
 import { checkpoints, isTerminal, requests, restores, schedules } from "../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
@@ -25,18 +26,23 @@ import {
   BY_UID,
   byNamespace,
   type Context,
-  LIVE,
   READY_NODES,
   trimNode,
   trimPod,
+  UNDER_WAY,
+  WAITING,
 } from "./context.ts";
 import { demandController } from "./demand/controller.ts";
 import { downloadCaches, downloadController } from "./download/controller.ts";
 import { nodeAccounts, nodeController } from "./node/controller.ts";
+import { countChanges } from "./observe/count.ts";
+import { registerGauges } from "./observe/gauges.ts";
+import type { OperatorMetricName } from "./observe/metrics.ts";
 import { reportController } from "./report/controller.ts";
-import { requestController } from "./request/controller.ts";
+import { requestControllers } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
+import { BY_LABEL, labelOfSchedule, labelsOfPod } from "./selection.ts";
 import { strategyControllers } from "./strategy/controller.ts";
 import { createWebhook } from "./webhook/webhook.ts";
 import { workloadController } from "./workload/controller.ts";
@@ -50,7 +56,7 @@ export interface OperatorOptions {
   identity: string;
   settings: Settings;
   log: Logger;
-  metrics?: Metrics;
+  metrics?: Metrics<OperatorMetricName>;
   now?: () => Date;
   /** Whether it keeps an account for each node, in namespace kcr-nodes. */
   nodeAccounts?: boolean;
@@ -63,6 +69,8 @@ export interface OperatorOptions {
 export interface Operator {
   /** Whether all caches have their first whole picture, and the webhook answers. */
   ready(): boolean;
+  /** Adds the gauges of how things stand. */
+  register(registry: Registry): void;
   /** Watches, and acts while it leads, until the signal aborts. Errors: LeadershipLost; end the process then. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -72,14 +80,19 @@ export function createOperator(options: OperatorOptions): Operator {
   const { client, namespace, identity, log, metrics = noMetrics } = options;
   const common = { client, log, metrics };
   const caches: Context["caches"] = {
-    schedules: new Cache({ ...common, resource: schedules, indexes: { [BY_NAMESPACE]: byNamespace } }),
+    schedules: new Cache({
+      ...common,
+      resource: schedules,
+      indexes: { [BY_NAMESPACE]: byNamespace, [BY_LABEL]: labelOfSchedule },
+    }),
     requests: new Cache({
       ...common,
       resource: requests,
       indexes: {
         [BY_POD]: (r) => [`${r.metadata.namespace}/${r.spec.podReference.name}`],
         [BY_SCHEDULE]: (r) => [r.spec.checkpointScheduleRef?.uid ?? ""],
-        [LIVE]: (r) => (isTerminal(r) ? [] : [LIVE]),
+        [WAITING]: (r) => (isTerminal(r) || r.status?.nodeName !== undefined ? [] : [WAITING]),
+        [UNDER_WAY]: (r) => (isTerminal(r) || r.status?.nodeName === undefined ? [] : [UNDER_WAY]),
       },
     }),
     checkpoints: new Cache({
@@ -112,6 +125,7 @@ export function createOperator(options: OperatorOptions): Operator {
         [BY_NAMESPACE]: byNamespace,
         [BY_NODE]: (pod) => [pod.spec?.nodeName ?? ""],
         [BY_UID]: (pod) => [pod.metadata.uid ?? ""],
+        [BY_LABEL]: labelsOfPod,
       },
     }),
     nodes: new Cache({
@@ -143,7 +157,11 @@ export function createOperator(options: OperatorOptions): Operator {
     ...workloads.map(({ cache }) => cache),
   ];
 
+  let leading: AbortSignal | undefined;
+  const isLeading = () => leading !== undefined && !leading.aborted;
   return {
+    register: (registry) =>
+      registerGauges(registry, { caches, isLeading, now: options.now ?? (() => new Date()) }),
     ready: () => all.every((cache) => cache.synced) && (webhook?.ready() ?? true),
     async run(signal) {
       const recorder = new EventRecorder({ ...common, controller: "kcr-operator", instance: identity });
@@ -153,15 +171,17 @@ export function createOperator(options: OperatorOptions): Operator {
         ...[...all, ...(certificates?.caches ?? [])].map((cache) => cache.run(running.signal)),
         webhook?.run(running.signal),
       ]);
-      const leading = runAsLeader(
+      const leadingRun = runAsLeader(
         { ...common, namespace, name: "kcr-operator", identity: `${identity}_${randomUUID()}` },
         async (lead) => {
           const now = options.now ?? (() => new Date());
           const context: Context = { ...options, recorder, caches, now, leading: lead };
+          leading = lead;
+          countChanges(context);
           const controllers = [
             ...workloads.map(({ resource, cache }) => workloadController(context, resource, cache)),
             scheduleController(context),
-            requestController(context),
+            ...requestControllers(context),
             checkpointController(context),
             placesController(context),
             restoreController(context),
@@ -180,10 +200,10 @@ export function createOperator(options: OperatorOptions): Operator {
         running.signal,
       );
       try {
-        await Promise.race([leading, watching.then(() => leading)]);
+        await Promise.race([leadingRun, watching.then(() => leadingRun)]);
       } finally {
         running.abort(new Error("the operator ends"));
-        await Promise.allSettled([watching, leading]);
+        await Promise.allSettled([watching, leadingRun]);
         await recorder.close();
       }
     },

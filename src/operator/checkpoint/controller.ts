@@ -119,6 +119,7 @@ export function checkpointController(context: Context): Controller {
   return new Controller({
     name: "checkpoint",
     log,
+    metrics: context.metrics,
     workers: 4,
     reconcile,
     // What waits for a registry that was down does not wait for long after it is back.

@@ -224,6 +224,7 @@ export function demandController(context: Context): Controller {
   return new Controller({
     name: "demand",
     log,
+    metrics: context.metrics,
     // One at a time: of two that ask for one pod, one has to be seen to have begun.
     workers: 1,
     reconcile,

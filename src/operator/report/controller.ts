@@ -13,7 +13,7 @@ import { BY_NAMESPACE, type Context } from "../context.ts";
  * Guarantees: of what is told on a pod, Checkpoints of its namespace alone hear; told twice, it counts once.
  * Caveats: of two restores from one Checkpoint that are told before it is looked at, one is counted.
  */
-export function reportController({ client, caches, log, now }: Context): Controller {
+export function reportController({ client, caches, log, metrics, now }: Context): Controller {
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
     const pod = caches.pods.get(namespace, name);
     const reports = pod === undefined ? [] : reportsOf(pod);
@@ -31,6 +31,7 @@ export function reportController({ client, caches, log, now }: Context): Control
   return new Controller({
     name: "report",
     log,
+    metrics,
     reconcile,
     sources: [
       changesOf(caches.pods, (pod) => (reportsOf(pod).length === 0 ? [] : [pod.metadata])),

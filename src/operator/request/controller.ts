@@ -1,34 +1,45 @@
 import { setCondition } from "../../api/conditions.ts";
 import { isTerminal, requests } from "../../api/kinds.ts";
+import type { CheckpointRequest } from "../../api/request.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { nodes, type ObjectName, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
-import { type Context, LIVE } from "../context.ts";
+import { type Context, UNDER_WAY, WAITING } from "../context.ts";
+import { chooseAdmitted, type Waiting } from "./admission.ts";
 import { decideRequest } from "./decide.ts";
-import { Room } from "./room.ts";
 
+/** How soon to look again for a node that is not ready, in milliseconds. */
 const HOLD_MS = 1000;
+/** A request that waits longer than this for others to end says so, in milliseconds. */
+const QUEUED_AFTER_MS = 5000;
+/** Requests that are looked at, and given to their agents, at once. */
+const AT_ONCE = 8;
+/** Condition of a request: False while it waits for its turn. */
+const ACCEPTED = "Accepted";
+/** The one key of the controller that gives requests to agents. */
+const ADMISSION: ObjectName = { name: "admission" };
 
 /**
- * A new request is checked and given to the agent of its pod's node, as many at once as the cluster's limit
- * allows; one whose agent stays silent past the deadline is failed. One worker, so that the limit is kept.
+ * A new request is checked and given to the agent of its pod's node, as many at once as the limits of cluster and node
+ * allow, the most urgent first; one whose agent stays silent past the deadline is failed.
  */
-export function requestController(context: Context): Controller {
-  const { client, caches, recorder, log, now, settings } = context;
-  const room = new Room(settings.limits.perCluster);
+export function requestControllers(context: Context): Controller[] {
+  const { client, caches, recorder, log, metrics, now, settings } = context;
+  /** UIDs of requests accepted by this process that are not yet seen so, with their nodes. */
+  const accepted = new Map<string, string>();
 
   const nodeReady = (name: string): boolean =>
     caches.nodes.get(undefined, name)?.status?.conditions?.some((c) => c.status === "True") ?? false;
 
-  const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
-    const request = caches.requests.get(namespace, name);
-    if (request === undefined || isTerminal(request)) return done;
+  /** One look at one request that has not ended. */
+  const look = async (request: CheckpointRequest): Promise<Outcome> => {
     const stamped = request.status?.nodeName;
-    if (stamped === undefined && !room.has(caches.requests.byIndex(LIVE, LIVE))) return again(HOLD_MS);
     const pod =
       stamped !== undefined
         ? undefined
-        : await client.get(pods, { namespace, name: request.spec.podReference.name }).catch(absent);
+        : await client
+            .get(pods, { namespace: request.metadata.namespace, name: request.spec.podReference.name })
+            .catch(absent);
     const nodeExists =
       stamped === undefined ||
       caches.nodes.get(undefined, stamped) !== undefined ||
@@ -50,8 +61,9 @@ export function requestController(context: Context): Controller {
           podUID: decision.podUID,
           containerName: decision.container,
           acceptedTime: time.toISOString(),
+          conditions: request.status?.conditions?.filter(({ type }) => type !== ACCEPTED),
         });
-        room.accepted(request);
+        accepted.set(request.metadata.uid ?? "", decision.nodeName);
         return done;
       case "fail": {
         const { error } = decision;
@@ -82,11 +94,99 @@ export function requestController(context: Context): Controller {
     }
   };
 
-  return new Controller({
-    name: "request",
-    log,
-    workers: 1,
-    reconcile,
-    sources: [changesOf(caches.requests)],
-  });
+  const follow = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
+    const request = caches.requests.get(namespace, name);
+    const isWithAgent =
+      request !== undefined && !isTerminal(request) && request.status?.nodeName !== undefined;
+    return isWithAgent ? await look(request) : done;
+  };
+
+  const admit = async (): Promise<Outcome> => {
+    const waiting = caches.requests.byIndex(WAITING, WAITING);
+    const underWay = new Map<string, number>();
+    const count = (node: string) => underWay.set(node, (underWay.get(node) ?? 0) + 1);
+    for (const request of caches.requests.byIndex(UNDER_WAY, UNDER_WAY)) count(request.status!.nodeName!);
+    const unseen = new Set(waiting.map(({ metadata }) => metadata.uid ?? ""));
+    for (const [uid, node] of accepted) {
+      if (unseen.has(uid)) count(node);
+      else accepted.delete(uid);
+    }
+    const { admitted, held } = chooseAdmitted(
+      waiting.filter(({ metadata }) => !accepted.has(metadata.uid ?? "")).map(asWaiting),
+      underWay,
+      settings.limits,
+    );
+    const outcomes = await eachOf(admitted, ({ request }) => look(request));
+    const late = held.filter(isLate);
+    await eachOf(late, ({ request }) => sayQueued(request));
+    const isNotReady = outcomes.some(({ type }) => type === "again");
+    // Whatever ends is heard of; the clock is needed only for nodes that are not ready, and for what is not yet late.
+    return isNotReady || held.length > late.length ? again(HOLD_MS) : done;
+  };
+
+  const asWaiting = (request: CheckpointRequest): Waiting => {
+    const { namespace } = request.metadata;
+    const schedule = request.spec.checkpointScheduleRef?.name;
+    return {
+      request,
+      node: caches.pods.get(namespace, request.spec.podReference.name)?.spec?.nodeName,
+      savedTime:
+        schedule === undefined
+          ? undefined
+          : caches.schedules.get(namespace, schedule)?.status?.lastSuccessfulTime,
+    };
+  };
+  const isLate = ({ request }: Waiting): boolean =>
+    now().getTime() - Date.parse(request.metadata.creationTimestamp ?? "") > QUEUED_AFTER_MS;
+
+  /** Says once that a request waits for its turn. */
+  const sayQueued = async (request: CheckpointRequest): Promise<void> => {
+    const { conditions } = request.status ?? {};
+    const { perCluster, perNode } = settings.limits;
+    const message = `waits for its turn: ${perNode} at once on a node and ${perCluster} in the cluster, the oldest state first`;
+    const next = setCondition(
+      conditions,
+      { type: ACCEPTED, status: "False", reason: "Queued", message },
+      now(),
+    );
+    if (next !== conditions)
+      await writeStatus(client, requests, request, { phase: "Pending", conditions: next });
+  };
+
+  return [
+    new Controller({
+      name: "request",
+      log,
+      metrics,
+      workers: 2,
+      reconcile: follow,
+      sources: [changesOf(caches.requests)],
+    }),
+    // One worker and one key: the limits are kept by whoever sees all requests at once.
+    new Controller({
+      name: "admission",
+      log,
+      metrics,
+      workers: 1,
+      reconcile: admit,
+      sources: [changesOf(caches.requests, () => [ADMISSION]), changesOf(caches.nodes, () => [ADMISSION])],
+    }),
+  ];
+}
+
+/** Does something with each, some at once. Errors: the first one, after all have been tried. */
+async function eachOf<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const errors: unknown[] = [];
+  const left = items.values();
+  const worker = async () => {
+    for (const item of left)
+      await work(item).then(
+        (result) => results.push(result),
+        (error) => errors.push(error),
+      );
+  };
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, worker));
+  if (errors.length > 0) throw errors[0];
+  return results;
 }

@@ -9,14 +9,14 @@ import { lineageOf } from "../../api/lineage.ts";
 import { type ContainerStatus, containersOf, handlerOf, RESTORED, statusOf } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
 import { type ContainerRecord, containerRecord, readRecords } from "../../api/records.ts";
-import { matches } from "../../api/selector.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isForbidden } from "../../kube/errors.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
-import { BY_NAMESPACE, BY_POD, BY_POD_UID, BY_UID, type Context } from "../context.ts";
+import { BY_POD, BY_POD_UID, BY_UID, type Context } from "../context.ts";
+import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
 import { decideRestore, mayBeOf, type RestoreDecision, type RestoreInput } from "./decide.ts";
 import { PullProbe } from "./pull-probe.ts";
 import { imageObstacle } from "./strategy.ts";
@@ -45,7 +45,7 @@ export function restoreController(context: Context): Controller {
     // What its node's handler restores needs no other image, and no record: its runs are noted on the node.
     if (handlerOf(pod) !== undefined) return done;
     const records = readRecords(pod);
-    const protection = protectionOf(pod, caches.schedules.byIndex(BY_NAMESPACE, namespace ?? ""));
+    const protection = protectionOf(pod, schedulesOfPod(caches, pod));
     const asked = askedOf(pod);
     if (protection.size === 0 && asked.size === 0 && Object.keys(records).length === 0) return done;
 
@@ -355,6 +355,7 @@ export function restoreController(context: Context): Controller {
   return new Controller({
     name: "restore",
     log,
+    metrics: context.metrics,
     workers: 8,
     reconcile,
     sources: [
@@ -363,10 +364,7 @@ export function restoreController(context: Context): Controller {
       changesOf(caches.schedules, (schedule, previous) => {
         const { namespace = "", generation } = schedule.metadata;
         if (previous?.metadata.generation === generation) return [];
-        return caches.pods
-          .byIndex(BY_NAMESPACE, namespace)
-          .filter(({ metadata }) => matches(schedule.spec.selector, metadata.labels))
-          .map(({ metadata }) => ({ namespace, name: metadata.name }));
+        return podsOfSchedule(caches, schedule).map(({ metadata }) => ({ namespace, name: metadata.name }));
       }),
       changesOf(caches.restores, ({ metadata, spec }) => [
         { namespace: metadata.namespace, name: spec.podReference.name },

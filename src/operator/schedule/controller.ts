@@ -5,12 +5,12 @@ import { asKcrError, KcrError } from "../../api/errors.ts";
 import { isGood, isTerminal, schedules } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import type { CheckpointSchedule, ScheduleStatus } from "../../api/schedule.ts";
-import { matches } from "../../api/selector.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
-import { BY_NAMESPACE, BY_POD, BY_SCHEDULE, type Context } from "../context.ts";
-import { decideSchedule } from "./decide.ts";
+import { BY_POD, BY_SCHEDULE, type Context } from "../context.ts";
+import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
+import { decideSchedule, placeOf } from "./decide.ts";
 import { ensureRequest } from "./requests.ts";
 import { type Target, targetsOf } from "./targets.ts";
 
@@ -43,6 +43,7 @@ export function scheduleController(context: Context): Controller {
           startingDeadlineSeconds: spec.startingDeadlineSeconds,
           createdTime: new Date(schedule.metadata.creationTimestamp ?? time),
           lastRunTime: status?.lastRunTime === undefined ? undefined : new Date(status.lastRunTime),
+          place: placeOf(schedule.metadata.uid ?? ""),
         },
         time,
       );
@@ -60,7 +61,7 @@ export function scheduleController(context: Context): Controller {
       return done;
     }
 
-    const targets = targetsOf(spec, caches.pods.byIndex(BY_NAMESPACE, namespace ?? ""));
+    const targets = targetsOf(spec, podsOfSchedule(caches, schedule));
     if (decision.run !== undefined) {
       for (const target of targets) {
         if (spec.concurrencyPolicy !== "Allow" && isBusy(target)) {
@@ -146,6 +147,7 @@ export function scheduleController(context: Context): Controller {
   return new Controller({
     name: "schedule",
     log,
+    metrics: context.metrics,
     workers: 4,
     reconcile,
     sources: [
@@ -160,10 +162,10 @@ export function scheduleController(context: Context): Controller {
       changesOf(caches.pods, (pod, previous) => {
         // Only what may change which pods match; not every heartbeat of every pod.
         if (previous !== undefined && previous.status?.phase === pod.status?.phase) return [];
-        return caches.schedules
-          .byIndex(BY_NAMESPACE, pod.metadata.namespace ?? "")
-          .filter(({ spec }) => matches(spec.selector, pod.metadata.labels))
-          .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name }));
+        return schedulesOfPod(caches, pod).map(({ metadata }) => ({
+          namespace: metadata.namespace,
+          name: metadata.name,
+        }));
       }),
     ],
   });

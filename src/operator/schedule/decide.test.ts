@@ -38,18 +38,35 @@ describe("a schedule", () => {
       at("00:10:00"),
     );
   });
+  it("acts on a slot at its own place in the spread, a tenth of the interval at most, and always the same", () => {
+    const half = { ...base, place: 0.5 };
+    expect(decideSchedule(half, at("00:04:59"))).toMatchObject({ nextRunTime: at("00:05:15") });
+    const early = decideSchedule(half, at("00:05:14"));
+    expect(early).toEqual({ nextRunTime: at("00:05:15"), lastRunTime: undefined });
+    expect(decideSchedule(half, at("00:05:15"))).toEqual({
+      run: at("00:05:00"),
+      lastRunTime: at("00:05:00"),
+      nextRunTime: at("00:10:15"),
+    });
+    // One that was missed is caught up although the next one is due already, but not yet here.
+    expect(decideSchedule(half, at("00:10:14")).run).toEqual(at("00:05:00"));
+    const daily = { ...base, expression: "0 0 * * *", place: 0.999 };
+    const { nextRunTime } = decideSchedule(daily, at("05:00:00"));
+    expect(nextRunTime.getTime() - Date.parse("2026-01-02T00:00:00Z")).toBe(59_940);
+  });
   it("makes no requests while suspended", () => {
     expect(decideSchedule({ ...base, suspend: true }, at("00:06:00")).run).toBeUndefined();
   });
+  const place = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
   it("never fires a slot twice nor out of order, whenever it is looked at", () => {
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 1, max: 1000 }), { maxLength: 30 }), (steps) => {
+      fc.property(fc.array(fc.integer({ min: 1, max: 1000 }), { maxLength: 30 }), place, (steps, place) => {
         let now = createdTime.getTime();
         let lastRunTime: Date | undefined;
         const runs: number[] = [];
         for (const step of steps) {
           now += step * 1000;
-          const decision = decideSchedule({ ...base, lastRunTime }, new Date(now));
+          const decision = decideSchedule({ ...base, lastRunTime, place }, new Date(now));
           if (decision.run) runs.push(decision.run.getTime());
           lastRunTime = decision.lastRunTime;
           expect(decision.nextRunTime.getTime()).toBeGreaterThan(now);

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { parseCron } from "../../api/cron.ts";
 
 export interface ScheduleInput {
@@ -7,6 +8,8 @@ export interface ScheduleInput {
   startingDeadlineSeconds?: number;
   createdTime: Date;
   lastRunTime?: Date;
+  /** Where in the spread of its slots this schedule is, 0 to 1: the same for a schedule at all times. */
+  place?: number;
 }
 
 export interface ScheduleDecision {
@@ -16,7 +19,21 @@ export interface ScheduleDecision {
   skipped?: Date;
   /** What status.lastRunTime becomes. */
   lastRunTime?: Date;
+  /** When the next slot is acted upon: its due time and the schedule's place in the spread. */
   nextRunTime: Date;
+}
+
+/** What is due at the same moment in many schedules is spread over a tenth of the time to the next slot, or this. */
+const MOST_SPREAD_MS = 60_000;
+
+/** Where in the spread the schedule of this UID is, 0 to 1: there it stays. */
+export function placeOf(uid: string): number {
+  return createHash("sha256").update(uid).digest().readUInt32BE() / 2 ** 32;
+}
+
+/** By how much a schedule of that place acts later than its slot is due, in milliseconds. */
+export function spreadMs(intervalMs: number, place: number): number {
+  return Math.floor(Math.min(intervalMs / 10, MOST_SPREAD_MS) * place);
 }
 
 /**
@@ -30,10 +47,17 @@ export function decideSchedule(input: ScheduleInput, now: Date): ScheduleDecisio
   const cadence = parseCron(input.expression, input.timeZone);
   // A time that lies ahead was written by a clock that ran ahead: it must not stop the schedule until then.
   const since = new Date(Math.min((input.lastRunTime ?? input.createdTime).getTime(), now.getTime()));
-  const nextRunTime = cadence.after(now);
-  const due = cadence.latest(since, now);
+  const actAt = (slot: Date): Date => {
+    const interval = cadence.after(slot).getTime() - slot.getTime();
+    return new Date(slot.getTime() + spreadMs(interval, input.place ?? 0));
+  };
+  const newest = cadence.latest(since, now);
+  // Its own moment has not come: it is the next one.
+  const ahead = newest !== undefined && actAt(newest) > now ? newest : undefined;
+  const due = ahead === undefined ? newest : cadence.latest(since, new Date(ahead.getTime() - 1));
+  const nextRunTime = actAt(ahead ?? cadence.after(now));
   if (due === undefined) return { nextRunTime, lastRunTime: input.lastRunTime };
-  const late = now.getTime() - due.getTime();
+  const late = now.getTime() - actAt(due).getTime();
   const deadline = input.startingDeadlineSeconds;
   if (input.suspend || (deadline !== undefined && late > deadline * 1000)) {
     return { skipped: due, lastRunTime: due, nextRunTime };

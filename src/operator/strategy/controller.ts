@@ -3,13 +3,13 @@ import { schedules } from "../../api/kinds.ts";
 import { containersOf, STRATEGY } from "../../api/pod.ts";
 import { protectionOf } from "../../api/protection.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
-import { matches } from "../../api/selector.ts";
 import { hasHandlerReady } from "../../api/selftest.ts";
 import { type Strategy, strategyOf } from "../../api/strategy.ts";
 import { Controller, changesOf, done, type Outcome, type Source } from "../../kube/controller.ts";
 import { type Node, type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
-import { BY_NAMESPACE, BY_NODE, type Context, READY_NODES } from "../context.ts";
+import { BY_NODE, type Context, READY_NODES } from "../context.ts";
+import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
 import { podSummary, scheduleSummary } from "./decide.ts";
 
 /** Condition of a schedule. */
@@ -25,10 +25,9 @@ export function strategyControllers(context: Context): Controller[] {
 
   /** Each protected container of a pod that is on a node, with the schedule that protects it. */
   const strategiesOf = (pod: Pod): Map<string, Strategy & { schedule: CheckpointSchedule }> => {
-    const { namespace = "" } = pod.metadata;
     const node = pod.spec?.nodeName;
     if (!node || pod.metadata.deletionTimestamp !== undefined || isOver(pod)) return new Map();
-    const protection = protectionOf(pod, caches.schedules.byIndex(BY_NAMESPACE, namespace));
+    const protection = protectionOf(pod, schedulesOfPod(caches, pod));
     const existing = new Set(containersOf(pod).map(({ name }) => name));
     const around = {
       runtimeVersion: caches.nodes.get(undefined, node)?.status?.nodeInfo?.containerRuntimeVersion ?? "",
@@ -92,14 +91,8 @@ export function strategyControllers(context: Context): Controller[] {
     return done;
   };
 
-  const podsOf = ({ metadata, spec }: CheckpointSchedule): Pod[] =>
-    caches.pods
-      .byIndex(BY_NAMESPACE, metadata.namespace ?? "")
-      .filter((pod) => matches(spec.selector, pod.metadata.labels));
-  const schedulesOf = (pod: Pod): CheckpointSchedule[] =>
-    caches.schedules
-      .byIndex(BY_NAMESPACE, pod.metadata.namespace ?? "")
-      .filter(({ spec }) => matches(spec.selector, pod.metadata.labels));
+  const podsOf = (schedule: CheckpointSchedule): Pod[] => podsOfSchedule(caches, schedule);
+  const schedulesOf = (pod: Pod): CheckpointSchedule[] => schedulesOfPod(caches, pod);
   const names = (objects: readonly { metadata: ObjectName }[]): ObjectName[] =>
     objects.map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name }));
 
@@ -137,6 +130,7 @@ export function strategyControllers(context: Context): Controller[] {
     new Controller({
       name: "strategy-pod",
       log,
+      metrics: context.metrics,
       workers: 4,
       reconcile: reconcilePod,
       sources: [
@@ -150,6 +144,7 @@ export function strategyControllers(context: Context): Controller[] {
     new Controller({
       name: "strategy-schedule",
       log,
+      metrics: context.metrics,
       workers: 2,
       reconcile: reconcileSchedule,
       sources: [

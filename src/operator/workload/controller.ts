@@ -3,6 +3,7 @@ import { KcrError } from "../../api/errors.ts";
 import { schedules } from "../../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../../api/labels.ts";
 import { scheduleName } from "../../api/names.ts";
+import type { CheckpointSchedule } from "../../api/schedule.ts";
 import type { Cache } from "../../kube/cache.ts";
 import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isAlreadyExists } from "../../kube/errors.ts";
@@ -39,6 +40,7 @@ export function workloadController(
     const workload = workloads.get(namespace, name);
     if (workload === undefined) return done;
     const target = { namespace, name: scheduleName(name, resource.kind) };
+    if (isSettled(workload, caches.schedules.get(namespace, target.name))) return done;
     // Read from the server, not from the cache: "not there" decides about ownership.
     const annotated = workload.metadata.annotations?.[SCHEDULE_ANNOTATION] !== undefined;
     const existing =
@@ -149,19 +151,50 @@ export function workloadController(
       .catch(absent);
   };
 
+  /** Whether nothing is left to do by what the caches say: what they do not say yet leads here again. */
+  const isSettled = (workload: WorkloadObject, schedule: CheckpointSchedule | undefined): boolean => {
+    const { uid, annotations, deletionTimestamp } = workload.metadata;
+    const expression = annotations?.[SCHEDULE_ANNOTATION];
+    if (deletionTimestamp !== undefined) return true;
+    if (expression === undefined) return schedule === undefined;
+    return (
+      schedule !== undefined &&
+      schedule.metadata.deletionTimestamp === undefined &&
+      controllerOf(schedule)?.uid === uid &&
+      sameSpec(schedule.spec, { schedule: expression, selector: workload.spec?.selector ?? {} }) &&
+      (resource.kind !== "Deployment" ||
+        (workload.status?.conditions?.some(({ type, status }) => type === PROTECTED && status === "True") ??
+          false))
+    );
+  };
+
   /** The workload for which a schedule of that name would be taken. */
   const workloadOf = (schedule: string): string =>
     resource.kind === "Deployment"
       ? schedule
       : schedule.replace(new RegExp(`-${resource.kind.toLowerCase()}$`), "");
 
+  /** Whether more than its status has changed. */
+  const concernsOwner = (schedule: CheckpointSchedule, previous: CheckpointSchedule | undefined): boolean => {
+    const { namespace, name, generation, deletionTimestamp, ownerReferences } = schedule.metadata;
+    return (
+      previous === undefined ||
+      previous.metadata.generation !== generation ||
+      previous.metadata.deletionTimestamp !== deletionTimestamp ||
+      !isDeepStrictEqual(previous.metadata.ownerReferences, ownerReferences) ||
+      caches.schedules.get(namespace, name) === undefined
+    );
+  };
+
   return new Controller({
     name: `workload-${resource.kind.toLowerCase()}`,
     log: context.log,
+    metrics: context.metrics,
     reconcile,
     sources: [
       changesOf(workloads),
-      changesOf(caches.schedules, (schedule) => {
+      changesOf(caches.schedules, (schedule, previous) => {
+        if (!concernsOwner(schedule, previous)) return [];
         const owner = controllerOf(schedule);
         return owner?.kind === resource.kind
           ? [{ namespace: schedule.metadata.namespace, name: owner.name }]

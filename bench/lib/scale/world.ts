@@ -1,0 +1,110 @@
+import { SCHEDULE_ANNOTATION } from "../../../src/api/labels.ts";
+import type { Client } from "../../../src/kube/client.ts";
+import { ownerReference } from "../../../src/kube/owner.ts";
+import {
+  type Deployment,
+  deployments,
+  type KubeObject,
+  namespaces,
+  nodes,
+  pods,
+  type Resource,
+} from "../../../src/kube/resources.ts";
+import { inParallel } from "./parallel.ts";
+
+/** How many pods a node has, and workloads a namespace. */
+const PER_NODE = 100;
+const PER_NAMESPACE = 100;
+/** Writes to the API server at once. */
+const AT_ONCE = 48;
+
+const replicaSets: Resource = {
+  group: "apps",
+  version: "v1",
+  kind: "ReplicaSet",
+  plural: "replicasets",
+  namespaced: true,
+};
+
+export const nodeOf = (number: number): string => `node-${Math.floor(number / PER_NODE)}`;
+export const namespaceOf = (number: number): string => `team-${Math.floor(number / PER_NAMESPACE)}`;
+export const workloadOf = (number: number): string => `web-${number}`;
+
+/**
+ * Makes `size` annotated Deployments of one running pod each, with the nodes they run on. No kubelet, scheduler or
+ * controller manager is behind them: pods and nodes are objects only, and say what those would have written.
+ */
+export async function makeWorld(
+  client: Client,
+  size: number,
+  cron: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const some = (count: number) => Array.from({ length: Math.ceil(count) }, (_, number) => number);
+  await inParallel(some(size / PER_NODE), AT_ONCE, signal, async (number) => {
+    const node = await client.create(nodes, { metadata: { name: `node-${number}` } } as KubeObject);
+    const allocatable = { cpu: "1000", memory: "4000Gi", pods: "1000" };
+    const status = { allocatable, capacity: allocatable, conditions: [{ type: "Ready", status: "True" }] };
+    await client.patch(
+      nodes,
+      node.metadata,
+      { type: "strategic", body: { status } },
+      { subresource: "status" },
+    );
+  });
+  await inParallel(some(size / PER_NAMESPACE), AT_ONCE, signal, (number) =>
+    client.create(namespaces, { metadata: { name: `team-${number}` } } as KubeObject),
+  );
+  await inParallel(some(size), AT_ONCE, signal, (number) => makeWorkload(client, number, cron));
+}
+
+async function makeWorkload(client: Client, number: number, cron: string): Promise<void> {
+  const [namespace, name] = [namespaceOf(number), workloadOf(number)];
+  const labels = { app: name };
+  const containers = [{ name: "app", image: "registry.example/app:1" }];
+  const template = { metadata: { labels }, spec: { containers } };
+  const selector = { matchLabels: labels };
+  const deployment = await client.create(deployments, {
+    metadata: { name, namespace, labels, annotations: { [SCHEDULE_ANNOTATION]: cron } },
+    spec: { selector, template },
+  } as unknown as Deployment);
+  const set = await client.create(replicaSets, {
+    metadata: { name, namespace, labels, ownerReferences: [ownerReference(deployment, true)] },
+    spec: { selector, template },
+  } as unknown as KubeObject);
+  const pod = await client.create(pods, {
+    metadata: { name, namespace, labels, ownerReferences: [ownerReference(set, true)] },
+    spec: { nodeName: nodeOf(number), containers },
+  } as unknown as KubeObject);
+  const containerStatuses = containers.map((container) => ({
+    ...container,
+    containerID: `containerd://${name}`,
+    imageID: "registry.example/app@sha256:".padEnd(91, "0"),
+    ready: true,
+    restartCount: 0,
+    state: { running: { startedAt: pod.metadata.creationTimestamp } },
+  }));
+  await client.patch(
+    pods,
+    pod.metadata,
+    { type: "strategic", body: { status: { phase: "Running", containerStatuses } } },
+    { subresource: "status" },
+  );
+}
+
+/** Gives every workload the schedule that `cronOf` says. */
+export async function reschedule(
+  client: Client,
+  size: number,
+  cronOf: (number: number) => string,
+  signal: AbortSignal,
+): Promise<void> {
+  const all = Array.from({ length: size }, (_, number) => number);
+  await inParallel(all, AT_ONCE, signal, (number) =>
+    client.patch(
+      deployments,
+      { namespace: namespaceOf(number), name: workloadOf(number) },
+      { type: "merge", body: { metadata: { annotations: { [SCHEDULE_ANNOTATION]: cronOf(number) } } } },
+    ),
+  );
+}

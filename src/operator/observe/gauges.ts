@@ -1,0 +1,114 @@
+import { Gauge, type Registry } from "prom-client";
+import { isGood } from "../../api/kinds.ts";
+import type { CheckpointSchedule } from "../../api/schedule.ts";
+import { type Context, UNDER_WAY, WAITING } from "../context.ts";
+
+/** Workloads that have a series of their own: those whose state is oldest. However many there are, no more. */
+const MOST_WORKLOADS = 1000;
+
+/**
+ * Gauges of how things stand, worked out when they are asked for. A replica that does not lead says nothing, so that
+ * none is counted twice.
+ */
+export function registerGauges(
+  registry: Registry,
+  { caches, isLeading, now }: Pick<Context, "caches" | "now"> & { isLeading(): boolean },
+): void {
+  const gauge = <Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[],
+    collect: (set: (labels: Record<Label, string>, value: number) => void) => void,
+  ) =>
+    new Gauge({
+      name,
+      help,
+      labelNames: [...labelNames],
+      registers: [registry],
+      collect() {
+        this.reset();
+        if (isLeading()) collect((labels, value) => this.set(labels, value));
+      },
+    });
+
+  const labels = ["namespace", "schedule"] as const;
+  const named = ({ metadata }: CheckpointSchedule) => ({
+    namespace: metadata.namespace ?? "",
+    schedule: metadata.name,
+  });
+  gauge(
+    "kcr_last_good_checkpoint_timestamp_seconds",
+    `When the newest good checkpoint of a schedule was taken; 0: there is none. Of the ${MOST_WORKLOADS} oldest`,
+    labels,
+    (set) => {
+      for (const schedule of oldest(caches.schedules.list())) {
+        set(
+          named(schedule),
+          Date.parse(schedule.status?.lastSuccessfulTime ?? "1970-01-01T00:00:00Z") / 1000,
+        );
+      }
+    },
+  );
+  gauge(
+    "kcr_schedule_overdue_seconds",
+    `For how long a schedule's newest slot has been without a good checkpoint. Of the ${MOST_WORKLOADS} oldest`,
+    labels,
+    (set) => {
+      for (const schedule of oldest(caches.schedules.list()))
+        set(named(schedule), overdueSeconds(schedule, now()));
+    },
+  );
+  gauge("kcr_schedules", "CheckpointSchedules", ["state"] as const, (set) => {
+    const suspended = caches.schedules.list().filter(({ spec }) => spec.suspend === true).length;
+    set({ state: "active" }, caches.schedules.size - suspended);
+    set({ state: "suspended" }, suspended);
+  });
+  gauge("kcr_requests", "CheckpointRequests that have not ended", ["state"] as const, (set) => {
+    set({ state: "waiting" }, caches.requests.byIndex(WAITING, WAITING).length);
+    set({ state: "under_way" }, caches.requests.byIndex(UNDER_WAY, UNDER_WAY).length);
+  });
+  gauge("kcr_checkpoints", "Checkpoints", ["state"] as const, (set) => {
+    const count = { good: 0, failed: 0, other: 0 };
+    for (const checkpoint of caches.checkpoints.list()) {
+      if (isGood(checkpoint)) count.good += 1;
+      else if (checkpoint.status?.phase === "Failed") count.failed += 1;
+      else count.other += 1;
+    }
+    for (const [state, value] of Object.entries(count)) set({ state }, value);
+  });
+  gauge(
+    "kcr_stored_bytes",
+    "Bytes of the archives of which there are copies, by where; equal parts count each time",
+    ["place", "node"] as const,
+    (set) => {
+      const bytes = new Map<string, number>();
+      for (const { status } of caches.checkpoints.list()) {
+        for (const { kind, node = "" } of status?.copies ?? []) {
+          const key = `${kind.toLowerCase()}/${kind === "Node" ? node : ""}`;
+          bytes.set(key, (bytes.get(key) ?? 0) + (status?.sizeBytes ?? 0));
+        }
+      }
+      for (const [key, value] of bytes) {
+        const [place = "", node = ""] = key.split("/");
+        set({ place, node }, value);
+      }
+    },
+  );
+}
+
+/** Those whose newest good checkpoint is oldest, or missing. */
+function oldest(schedules: CheckpointSchedule[]): CheckpointSchedule[] {
+  if (schedules.length <= MOST_WORKLOADS) return schedules;
+  const savedTime = ({ status }: CheckpointSchedule) => status?.lastSuccessfulTime ?? "";
+  return schedules
+    .sort((a, b) => (savedTime(a) < savedTime(b) ? -1 : savedTime(a) > savedTime(b) ? 1 : 0))
+    .slice(0, MOST_WORKLOADS);
+}
+
+/** How long the newest slot has waited for its good checkpoint; 0 when it has one, or none is wanted. */
+export function overdueSeconds({ spec, status }: CheckpointSchedule, now: Date): number {
+  const { lastRunTime, lastSuccessfulTime } = status ?? {};
+  if (spec.suspend === true || lastRunTime === undefined) return 0;
+  if (lastSuccessfulTime !== undefined && Date.parse(lastSuccessfulTime) >= Date.parse(lastRunTime)) return 0;
+  return Math.max(0, (now.getTime() - Date.parse(lastRunTime)) / 1000);
+}

@@ -1,0 +1,67 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { chooseAdmitted, type Waiting } from "./admission.ts";
+
+const waiting = (name: string, more: Partial<Waiting> & { asked?: true } = {}): Waiting => ({
+  request: {
+    metadata: { name, uid: name, creationTimestamp: "2026-01-01T00:00:00Z" },
+    spec: {
+      podReference: { name: "web" },
+      ...(more.asked ? {} : { checkpointScheduleRef: { apiVersion: "v1", kind: "S", name: "s" } }),
+    },
+  },
+  node: more.node ?? "a",
+  savedTime: more.savedTime,
+});
+const names = (some: readonly Waiting[]) => some.map(({ request }) => request.metadata.name);
+const limits = { perCluster: 3, perNode: 2 };
+
+describe("of the requests that wait", () => {
+  it("those of people go first, then the workloads without any state, then the oldest state", () => {
+    const all = [
+      waiting("young", { node: "a", savedTime: "2026-01-01T05:00:00Z" }),
+      waiting("old", { node: "b", savedTime: "2026-01-01T01:00:00Z" }),
+      waiting("none", { node: "c" }),
+      waiting("asked", { node: "d", asked: true, savedTime: "2026-01-01T06:00:00Z" }),
+    ];
+    const { admitted, held } = chooseAdmitted(all, new Map(), limits);
+    expect(names(admitted)).toEqual(["asked", "none", "old"]);
+    expect(names(held)).toEqual(["young"]);
+  });
+  it("those of a node that is busy keep no other node waiting", () => {
+    const all = [waiting("1"), waiting("2"), waiting("3"), waiting("4", { node: "b" })];
+    const { admitted, held } = chooseAdmitted(all, new Map([["a", 1]]), limits);
+    expect(names(admitted)).toEqual(["1", "4"]);
+    expect(names(held)).toEqual(["2", "3"]);
+  });
+  it("as many go as both limits allow, and none that need not wait is held", () => {
+    const node = fc.constantFrom("a", "b", "c", undefined);
+    const one = fc.record({ node, savedTime: fc.option(fc.constantFrom("1", "2", "3"), { nil: undefined }) });
+    fc.assert(
+      fc.property(
+        fc.array(one, { maxLength: 30 }),
+        fc.dictionary(fc.constantFrom("a", "b", "c"), fc.integer({ min: 0, max: 3 })),
+        fc.integer({ min: 1, max: 8 }),
+        fc.integer({ min: 1, max: 4 }),
+        (some, busy, perCluster, perNode) => {
+          const all = some.map((w, n) => ({ ...waiting(`${n}`), node: w.node, savedTime: w.savedTime }));
+          const underWay = new Map(Object.entries(busy));
+          const before = [...underWay.values()].reduce((sum, count) => sum + count, 0);
+          const { admitted, held } = chooseAdmitted(all, underWay, { perCluster, perNode });
+          expect(admitted.length + held.length).toBe(all.length);
+          expect(admitted.length).toBeLessThanOrEqual(Math.max(0, perCluster - before));
+          const on = (name: string | undefined) => admitted.filter((w) => w.node === name).length;
+          for (const name of ["a", "b", "c"]) {
+            expect(on(name)).toBeLessThanOrEqual(Math.max(0, perNode - (underWay.get(name) ?? 0)));
+          }
+          if (before + admitted.length < perCluster) {
+            for (const { node } of held) {
+              expect(node).toBeDefined();
+              expect(on(node) + (underWay.get(node!) ?? 0)).toBeGreaterThanOrEqual(perNode);
+            }
+          }
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,65 @@
+import type { CheckpointRequest } from "../../api/request.ts";
+
+/** A request that no agent has been given yet. */
+export interface Waiting {
+  request: CheckpointRequest;
+  /** The node of its pod, where that is known. */
+  node?: string;
+  /** When the newest good checkpoint of its schedule was taken; absent: there is none. */
+  savedTime?: string;
+}
+
+/** How many dumps may be under way at once. */
+export interface Limits {
+  perCluster: number;
+  perNode: number;
+}
+
+export interface Chosen {
+  /** Those to be looked at now, first come first. */
+  admitted: Waiting[];
+  /** Those that have to wait for others to end. */
+  held: Waiting[];
+}
+
+/**
+ * Which of the waiting requests go to their agents now, given how many are under way on each node.
+ *
+ * Guarantees: neither limit is passed; a node that is busy keeps no other one waiting; those that people asked for come
+ * first, then the workload whose state is oldest. One whose node is not known takes part in the cluster's limit only:
+ * the look at its pod says what becomes of it.
+ */
+export function chooseAdmitted(
+  waiting: readonly Waiting[],
+  underWay: ReadonlyMap<string, number>,
+  limits: Limits,
+): Chosen {
+  const perNode = new Map(underWay);
+  let free = limits.perCluster - [...underWay.values()].reduce((sum, count) => sum + count, 0);
+  const chosen: Chosen = { admitted: [], held: [] };
+  for (const one of waiting.toSorted(byUrgency)) {
+    const onNode = one.node === undefined ? 0 : (perNode.get(one.node) ?? 0);
+    if (free <= 0 || onNode >= limits.perNode) {
+      chosen.held.push(one);
+      continue;
+    }
+    free -= 1;
+    if (one.node !== undefined) perNode.set(one.node, onNode + 1);
+    chosen.admitted.push(one);
+  }
+  return chosen;
+}
+
+function byUrgency(a: Waiting, b: Waiting): number {
+  const people = Number(isScheduled(a)) - Number(isScheduled(b));
+  if (people !== 0) return people;
+  return (
+    compare(a.savedTime ?? "", b.savedTime ?? "") ||
+    compare(a.request.metadata.creationTimestamp ?? "", b.request.metadata.creationTimestamp ?? "") ||
+    compare(a.request.metadata.name, b.request.metadata.name)
+  );
+}
+
+const isScheduled = ({ request }: Waiting): boolean => request.spec.checkpointScheduleRef !== undefined;
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
