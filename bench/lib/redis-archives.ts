@@ -22,26 +22,25 @@ export interface Archives {
 
 /**
  * Has the kubelet dump a Redis with a million keys (1 GiB), and again after one key in a hundred has changed; the
- * archives are put into `directory`, the pod is gone then.
+ * archives are put where `paths` says, the pod is gone then.
  */
 export async function redisArchives(
   cluster: Cluster,
-  directory: string,
+  { first, second }: Archives,
   signal: AbortSignal,
-): Promise<Archives> {
+): Promise<void> {
   const client = Client.fromConfig({ kubeconfig: cluster.kubeconfigPath, userAgent: "kcr-bench" });
   try {
     const ip = await deploy(cluster, client, signal);
     using redis = await Redis.connect(ip, { timeoutMs: 120_000 });
     await redis.command("DEBUG", "POPULATE", String(KEYS), "key", String(VALUE_BYTES));
-    const first = await dump(cluster, join(directory, "first.tar"), signal);
+    await dump(cluster, first, signal);
     // Makes what is not there yet.
     for (let key = 0; key < CHANGED_KEYS; key += 100) {
       const pairs = Array.from({ length: 100 }, (_, i) => [`key:${(key + i) * 100}`, `changed ${key + i}`]);
       await redis.command("MSET", ...pairs.flat());
     }
-    const second = await dump(cluster, join(directory, "second.tar"), signal);
-    return { first, second };
+    await dump(cluster, second, signal);
   } finally {
     await client.delete(pods, POD, { gracePeriodSeconds: 1 }).catch(() => {});
     client.close();
@@ -68,11 +67,10 @@ async function deploy(cluster: Cluster, client: Client, signal: AbortSignal): Pr
   return ip;
 }
 
-async function dump(cluster: Cluster, target: string, signal: AbortSignal): Promise<string> {
+async function dump(cluster: Cluster, target: string, signal: AbortSignal): Promise<void> {
   const path = `/api/v1/nodes/${NODE}/proxy/checkpoint/${POD.namespace}/${POD.name}/redis`;
   const said = await cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}", signal });
   const { items } = JSON.parse(said) as { items: [string] };
   await copyFile(join(cluster.dataDir(NODE, "kubelet"), "checkpoints", basename(items[0])), target);
   await cluster.nodeExec(NODE, ["rm", ...items], { signal });
-  return target;
 }

@@ -66,6 +66,9 @@ const againWith = ({ namespace, context, kubeconfig }: ClusterFlags): string =>
     kubeconfig === undefined ? "" : ` --kubeconfig ${kubeconfig}`,
   ].join("");
 
+/** What the library makes up where it finds no configuration at all. */
+const UNCONFIGURED = "http://localhost:8080";
+
 /**
  * Connects as kubectl would; nothing is sent yet. What it needs of Kubernetes' library is loaded here, so that
  * commands that speak to no cluster start without it.
@@ -81,11 +84,13 @@ export async function connect(flags: ClusterFlags): Promise<Connection> {
       userAgent: `kubectl-kcr/${VERSION}`,
     });
     // Asks the current context for its cluster, which it may not have.
-    if (client.server === "") throw new Error("its cluster has no server");
+    if (client.server === UNCONFIGURED) {
+      throw new Error("there is none, neither in $KUBECONFIG nor as ~/.kube/config");
+    }
     const namespace = flags.namespace ?? client.namespace ?? "default";
     return { client, namespace, again: againWith(flags) };
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new KcrError("KubeconfigUnusable", `the kubeconfig is of no use: ${why}`, { cause });
+    throw new KcrError("KubeconfigUnusable", `no cluster by the kubeconfig: ${why}`, { cause });
   }
 }

@@ -42,7 +42,7 @@ describe("the program", () => {
       expect([exit, err]).toEqual([
         EXIT.failed,
         expect.stringMatching(
-          /^error: the kubeconfig is of no use: .*\/nonexistent.* \(KubeconfigUnusable\)\n {2}\S/,
+          /^error: no cluster by the kubeconfig: .*\/nonexistent.* \(KubeconfigUnusable\)\n {2}\S/,
         ),
       ]);
     }

@@ -15,6 +15,7 @@ interface Given {
   container?: object;
   spec?: object;
   podStatus?: object;
+  annotations?: object;
   status?: object;
   node?: object;
   info?: object;
@@ -29,6 +30,7 @@ function facts({
   container,
   spec,
   podStatus,
+  annotations,
   status,
   node,
   info,
@@ -43,7 +45,7 @@ function facts({
     program: "kcr",
     again: " -n ns",
     pod: {
-      metadata: { name: "p", namespace: "ns", uid: "u", labels: { app: "p" } },
+      metadata: { name: "p", namespace: "ns", uid: "u", labels: { app: "p" }, annotations },
       spec: { nodeName: "n", runtimeClassName: "kcr", containers: [{ name: "app", ...container }], ...spec },
       status: {
         phase: "Running",
@@ -416,6 +418,74 @@ describe("a check", () => {
       "image",
       "warning",
       /imagePullPolicy/,
+    ],
+    [
+      "of a static pod",
+      { annotations: { "kubernetes.io/config.mirror": "x" } },
+      "processes",
+      "no",
+      /static pod/,
+    ],
+    [
+      "that may not see requests",
+      { facts: { requests: { why: "forbidden" } } },
+      "last dump",
+      "unknown",
+      /forbidden/,
+    ],
+    [
+      "that may not see schedules",
+      { facts: { schedules: { why: "forbidden" } } },
+      "protection",
+      "unknown",
+      /forbidden/,
+    ],
+    [
+      "where images may be restored",
+      { spec: plain, info: { containerRuntimeVersion: "containerd://2.3.7" } },
+      "restore",
+      "unknown",
+      /ImageIfConfigured/,
+    ],
+    [
+      "by what a later operator said",
+      {
+        spec: plain,
+        podStatus: { conditions: [{ type: "kcr.io/Strategy", status: "True", reason: "New", message: "x" }] },
+        facts: { settings: { why: "forbidden" } },
+      },
+      "restore",
+      "unknown",
+      /^Image \(New\): x/,
+    ],
+    [
+      "without the class",
+      { spec: plain, facts: { runtimeClass: { value: undefined } } },
+      "class",
+      "no",
+      /no RuntimeClass kcr/,
+    ],
+    [
+      "that may not see the webhook",
+      { spec: plain, facts: { webhook: { why: "forbidden" } } },
+      "class",
+      "unknown",
+      /forbidden/,
+    ],
+    [
+      "with a webhook that has no certificates",
+      { spec: plain, facts: { webhook: { value: { webhooks: [{ clientConfig: {} }] } } } },
+      "class",
+      "warning",
+      /no certificates/,
+    ],
+    ["with the webhook in place", { spec: plain }, "class", "ok", /in place/],
+    [
+      "between two starts",
+      { status: { state: { waiting: { reason: "CrashLoopBackOff" } } } },
+      "back-off",
+      "warning",
+      /CrashLoopBackOff/,
     ],
     [
       "of what is never started again",
