@@ -34,7 +34,10 @@ describe("a schedule", () => {
     const decision = decideSchedule({ ...base, lastRunTime: at("09:00:00") }, at("00:07:00"));
     expect(decision).toMatchObject({ nextRunTime: at("00:10:00") });
     expect(decision.run).toBeUndefined();
-    expect(decideSchedule({ ...base, lastRunTime: at("00:05:00") }, at("00:10:00")).run).toEqual(
+    const { lastRunTime } = decision;
+    expect(decideSchedule({ ...base, lastRunTime }, at("00:10:00")).run).toEqual(at("00:10:00"));
+    const created = decideSchedule({ ...base, createdTime: at("09:00:00") }, at("00:07:00"));
+    expect(decideSchedule({ ...base, createdTime: at("09:00:00"), ...created }, at("00:10:00")).run).toEqual(
       at("00:10:00"),
     );
   });

@@ -45,8 +45,10 @@ export function spreadMs(intervalMs: number, place: number): number {
  */
 export function decideSchedule(input: ScheduleInput, now: Date): ScheduleDecision {
   const cadence = parseCron(input.expression, input.timeZone);
+  const last = input.lastRunTime ?? input.createdTime;
   // A time that lies ahead was written by a clock that ran ahead: it must not stop the schedule until then.
-  const since = new Date(Math.min((input.lastRunTime ?? input.createdTime).getTime(), now.getTime()));
+  const isAhead = last > now;
+  const since = isAhead ? now : last;
   const actAt = (slot: Date): Date => {
     const interval = cadence.after(slot).getTime() - slot.getTime();
     return new Date(slot.getTime() + spreadMs(interval, input.place ?? 0));
@@ -56,7 +58,7 @@ export function decideSchedule(input: ScheduleInput, now: Date): ScheduleDecisio
   const ahead = newest !== undefined && actAt(newest) > now ? newest : undefined;
   const due = ahead === undefined ? newest : cadence.latest(since, new Date(ahead.getTime() - 1));
   const nextRunTime = actAt(ahead ?? cadence.after(now));
-  if (due === undefined) return { nextRunTime, lastRunTime: input.lastRunTime };
+  if (due === undefined) return { nextRunTime, lastRunTime: isAhead ? now : input.lastRunTime };
   const late = now.getTime() - actAt(due).getTime();
   const deadline = input.startingDeadlineSeconds;
   if (input.suspend || (deadline !== undefined && late > deadline * 1000)) {
