@@ -29,6 +29,9 @@ describe("a schedule", () => {
     const decision = decideSchedule({ ...base, startingDeadlineSeconds: 60 }, at("00:07:00"));
     expect(decision).toMatchObject({ skipped: at("00:05:00"), lastRunTime: at("00:05:00") });
     expect(decision.run).toBeUndefined();
+    const strict = { ...base, startingDeadlineSeconds: 0 };
+    expect(decideSchedule(strict, at("00:05:00.020")).run).toEqual(at("00:05:00"));
+    expect(decideSchedule(strict, at("00:05:01")).skipped).toEqual(at("00:05:00"));
   });
   it("goes on after a clock that ran ahead has written a last run in the future", () => {
     const decision = decideSchedule({ ...base, lastRunTime: at("09:00:00") }, at("00:07:00"));

@@ -59,9 +59,10 @@ export function decideSchedule(input: ScheduleInput, now: Date): ScheduleDecisio
   const due = ahead === undefined ? newest : cadence.latest(since, new Date(ahead.getTime() - 1));
   const nextRunTime = actAt(ahead ?? cadence.after(now));
   if (due === undefined) return { nextRunTime, lastRunTime: isAhead ? now : input.lastRunTime };
-  const late = now.getTime() - actAt(due).getTime();
+  // Whole seconds, as the deadline is: whoever is called at a moment comes some milliseconds after it.
+  const late = Math.floor((now.getTime() - actAt(due).getTime()) / 1000);
   const deadline = input.startingDeadlineSeconds;
-  if (input.suspend || (deadline !== undefined && late > deadline * 1000)) {
+  if (input.suspend || (deadline !== undefined && late > deadline)) {
     return { skipped: due, lastRunTime: due, nextRunTime };
   }
   return { run: due, lastRunTime: due, nextRunTime };
