@@ -88,8 +88,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "the n-th tick fires n times",
     file: "src/operator/schedule/decide.ts",
-    find: "(input.lastRunTime ?? input.createdTime).getTime()",
-    replace: "input.createdTime.getTime()",
+    find: "const last = input.lastRunTime ?? input.createdTime;",
+    replace: "const last = input.createdTime;",
     test: unit("src/operator/schedule/decide.test.ts", "runs a slot once, however often it is looked at"),
   },
   {
