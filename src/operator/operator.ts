@@ -39,6 +39,7 @@ import { countChanges } from "./observe/count.ts";
 import { registerGauges } from "./observe/gauges.ts";
 import type { OperatorMetricName } from "./observe/metrics.ts";
 import { reportController } from "./report/controller.ts";
+import { isUnderWay, isWaiting } from "./request/admission.ts";
 import { requestControllers } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
@@ -91,8 +92,8 @@ export function createOperator(options: OperatorOptions): Operator {
       indexes: {
         [BY_POD]: (r) => [`${r.metadata.namespace}/${r.spec.podReference.name}`],
         [BY_SCHEDULE]: (r) => [r.spec.checkpointScheduleRef?.uid ?? ""],
-        [WAITING]: (r) => (isTerminal(r) || r.status?.nodeName !== undefined ? [] : [WAITING]),
-        [UNDER_WAY]: (r) => (isTerminal(r) || r.status?.nodeName === undefined ? [] : [UNDER_WAY]),
+        [WAITING]: (r) => (isWaiting(r) ? [WAITING] : []),
+        [UNDER_WAY]: (r) => (isUnderWay(r) ? [UNDER_WAY] : []),
       },
     }),
     checkpoints: new Cache({

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chooseAdmitted, type Waiting } from "./admission.ts";
+import { chooseAdmitted, isUnderWay, isWaiting, type Waiting } from "./admission.ts";
 
 const waiting = (name: string, more: Partial<Waiting> & { asked?: true } = {}): Waiting => ({
   request: {
@@ -15,6 +15,23 @@ const waiting = (name: string, more: Partial<Waiting> & { asked?: true } = {}): 
 });
 const names = (some: readonly Waiting[]) => some.map(({ request }) => request.metadata.name);
 const limits = { perCluster: 3, perNode: 2 };
+
+describe("a request", () => {
+  const { request } = waiting("one");
+  const given = { ...request, status: { nodeName: "a" } };
+  const places = (one: typeof given | typeof request) => [isWaiting(one), isUnderWay(one)];
+
+  it("waits until an agent has it, and is under way until it has ended", () => {
+    expect(places(request)).toEqual([true, false]);
+    expect(places(given)).toEqual([false, true]);
+    expect(places({ ...given, status: { nodeName: "a", phase: "Failed" } })).toEqual([false, false]);
+  });
+  it("that is being deleted, and kept by a finalizer, holds no place", () => {
+    const going = { ...request.metadata, deletionTimestamp: "2026-01-01T00:00:00Z", finalizers: ["a/b"] };
+    expect(places({ ...request, metadata: going })).toEqual([false, false]);
+    expect(places({ ...given, metadata: going })).toEqual([false, false]);
+  });
+});
 
 describe("of the requests that wait", () => {
   it("those of people go first, then the workloads without any state, then the oldest state", () => {

@@ -1,4 +1,17 @@
+import { isTerminal } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
+
+/** One that is being deleted is nobody's to take up, however long others keep it: it holds no place. */
+const isOpen = (request: CheckpointRequest): boolean =>
+  !isTerminal(request) && request.metadata.deletionTimestamp === undefined;
+
+/** Whether no agent has been given the request yet. */
+export const isWaiting = (request: CheckpointRequest): boolean =>
+  isOpen(request) && request.status?.nodeName === undefined;
+
+/** Whether an agent has it, and has not ended it. */
+export const isUnderWay = (request: CheckpointRequest): boolean =>
+  isOpen(request) && request.status?.nodeName !== undefined;
 
 /** A request that no agent has been given yet. */
 export interface Waiting {
