@@ -51,6 +51,13 @@ describe("of the requests that wait", () => {
     expect(names(admitted)).toEqual(["1", "4"]);
     expect(names(held)).toEqual(["2", "3"]);
   });
+  it("those of nodes that are down keep no other node waiting, however many and urgent", () => {
+    const down = ["a", "b", "c", "d"].map((node) => ({ ...waiting(node, { node }), isNodeDown: true }));
+    const one = waiting("one", { node: "e", savedTime: "2026-01-01T00:00:00Z" });
+    const { admitted, held } = chooseAdmitted([one, ...down, ...down, ...down], new Map(), limits);
+    expect(names(admitted)).toEqual(["a", "a", "b", "b", "c", "c", "d", "d", "one"]);
+    expect(held).toHaveLength(4);
+  });
   it("as many go as both limits allow, and none that need not wait is held", () => {
     const node = fc.constantFrom("a", "b", "c", undefined);
     const one = fc.record({ node, savedTime: fc.option(fc.constantFrom("1", "2", "3"), { nil: undefined }) });

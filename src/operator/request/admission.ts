@@ -18,6 +18,8 @@ export interface Waiting {
   request: CheckpointRequest;
   /** The node of its pod, where that is known. */
   node?: string;
+  /** Nobody there would take it: of such as many are looked at as there is room for on the node, for those end too. */
+  isNodeDown?: boolean;
   /** When the newest good checkpoint of its schedule was taken; absent: there is none. */
   savedTime?: string;
 }
@@ -38,9 +40,9 @@ export interface Chosen {
 /**
  * Which of the waiting requests go to their agents now, given how many are under way on each node.
  *
- * Guarantees: neither limit is passed; a node that is busy keeps no other one waiting; those that people asked for come
- * first, then the workload whose state is oldest. One whose node is not known takes part in the cluster's limit only:
- * the look at its pod says what becomes of it.
+ * Guarantees: neither limit is passed; a node that is busy, or down, keeps no other one waiting; those that people asked
+ * for come first, then the workload whose state is oldest. One whose node is not known takes part in the cluster's limit
+ * only: the look at its pod says what becomes of it.
  */
 export function chooseAdmitted(
   waiting: readonly Waiting[],
@@ -56,7 +58,7 @@ export function chooseAdmitted(
       chosen.held.push(one);
       continue;
     }
-    free -= 1;
+    if (one.isNodeDown !== true) free -= 1;
     if (one.node !== undefined) perNode.set(one.node, onNode + 1);
     chosen.admitted.push(one);
   }

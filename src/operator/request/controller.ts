@@ -31,8 +31,11 @@ export function requestControllers(context: Context): Controller[] {
   const nodeReady = (name: string): boolean =>
     caches.nodes.get(undefined, name)?.status?.conditions?.some((c) => c.status === "True") ?? false;
 
-  /** One look at one request that has not ended. */
-  const look = async (request: CheckpointRequest): Promise<Outcome> => {
+  /** One look at one request that has not ended; it goes to no node that is not `open` to it. */
+  const look = async (
+    request: CheckpointRequest,
+    open: (node: string) => boolean = nodeReady,
+  ): Promise<Outcome> => {
     const stamped = request.status?.nodeName;
     const pod =
       stamped !== undefined
@@ -45,7 +48,7 @@ export function requestControllers(context: Context): Controller[] {
       caches.nodes.get(undefined, stamped) !== undefined ||
       (await client.get(nodes, { name: stamped }).catch(absent)) !== undefined;
     const time = now();
-    const decision = decideRequest(request, pod, { now: time, nodeExists, nodeReady });
+    const decision = decideRequest(request, pod, { now: time, nodeExists, nodeReady: open });
 
     switch (decision.type) {
       case "nothing":
@@ -116,7 +119,10 @@ export function requestControllers(context: Context): Controller[] {
       underWay,
       settings.limits,
     );
-    const outcomes = await eachOf(admitted, ({ request }) => look(request));
+    // A place was kept on that node and on no other; what has become of it since counts next time.
+    const outcomes = await eachOf(admitted, ({ request, node, isNodeDown }) =>
+      look(request, (name) => name === node && isNodeDown !== true && nodeReady(name)),
+    );
     const late = held.filter(isLate);
     await eachOf(late, ({ request }) => sayQueued(request));
     const isNotReady = outcomes.some(({ type }) => type === "again");
@@ -127,9 +133,11 @@ export function requestControllers(context: Context): Controller[] {
   const asWaiting = (request: CheckpointRequest): Waiting => {
     const { namespace } = request.metadata;
     const schedule = request.spec.checkpointScheduleRef?.name;
+    const node = caches.pods.get(namespace, request.spec.podReference.name)?.spec?.nodeName;
     return {
       request,
-      node: caches.pods.get(namespace, request.spec.podReference.name)?.spec?.nodeName,
+      node,
+      isNodeDown: node !== undefined && !nodeReady(node),
       savedTime:
         schedule === undefined
           ? undefined
