@@ -102,3 +102,11 @@ test.each([
   const from = await source("cri-o", [entry]);
   await expect(Array.fromAsync(rootfsChanges(from))).rejects.toMatchObject({ code: "malformed" });
 });
+
+test("names of very many slashes take no time, and no stack", async () => {
+  const slashes = "/".repeat(300_000);
+  const gone = [`/a${slashes}b`, `${"./".repeat(3_000_000)}c${slashes}`];
+  const from = await source("podman", [{ name: "deleted.files", content: JSON.stringify(gone) }]);
+  const paths = (await Array.fromAsync(rootfsChanges(from))).map(({ path }) => path);
+  expect(paths).toEqual([`/a${slashes}b`, "/c"]);
+});

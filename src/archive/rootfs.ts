@@ -2,6 +2,7 @@ import { chunksOf, compressionOf, unpacked } from "./compression.ts";
 import { ArchiveError } from "./errors.ts";
 import type { Engine } from "./metadata.ts";
 import { readTar, type Tar, type TarEntryType } from "./tar.ts";
+import { withoutEndSlashes } from "./tar-headers.ts";
 import { type WalkedEntry, walkTar } from "./tar-walk.ts";
 
 /** What an archive is asked for here. */
@@ -148,7 +149,12 @@ function whitedOut(name: string): RootfsChange | undefined {
   return { type: "deleted", path: absolute(name.slice(0, slash) + base.slice(WHITEOUT.length)) };
 }
 
-const absolute = (name: string): string => `/${name.replace(/^(?:\.?\/+)+/, "").replace(/\/+$/, "")}`;
+/** `./a/b/` and `//a/b` as `/a/b`; see {@link withoutEndSlashes} for why by hand. */
+function absolute(name: string): string {
+  let start = 0;
+  while (name[start] === "/" || name.startsWith("./", start)) start += 1;
+  return `/${withoutEndSlashes(name.slice(start))}`;
+}
 
 /** Errors: `malformed`, `too-large`. */
 async function deletedFiles(tar: Tar): Promise<string[]> {

@@ -114,7 +114,7 @@ export class TarHeaders {
     const type = TYPES[flag] ?? "other";
     const rawName = this.#next.name ?? ustarName(block);
     const isDirectory = type === "directory" || (flag === "\0" && rawName.endsWith("/"));
-    const name = rawName.replace(/^(?:\.\/+)+/, "").replace(/\/+$/, "");
+    const name = withoutEndSlashes(withoutDots(rawName));
     const shown = JSON.stringify(name.slice(0, 200));
     if (flag === "S" || this.#next.sparse) {
       throw new ArchiveError("unsupported", `${this.#file}: ${shown} is a sparse entry`);
@@ -206,6 +206,28 @@ function ustarName(block: Buffer): string {
   const posix = block.toString("latin1", 257, 265) === "ustar\x0000";
   const prefix = posix ? text(block.subarray(345, 500)) : "";
   return prefix === "" ? name : `${prefix}/${name}`;
+}
+
+/*
+ * Not by expressions: over a hostile name of a mebibyte their time grows with its square, and over a longer one their
+ * stack does not suffice.
+ */
+
+/** Without "./" before it, however often. */
+function withoutDots(name: string): string {
+  let start = 0;
+  while (name.startsWith("./", start)) {
+    start += 2;
+    while (name[start] === "/") start += 1;
+  }
+  return name.slice(start);
+}
+
+/** Without "/" behind it, however often. */
+export function withoutEndSlashes(name: string): string {
+  let end = name.length;
+  while (end > 0 && name[end - 1] === "/") end -= 1;
+  return name.slice(0, end);
 }
 
 /** UTF-8 up to the first NUL. */
