@@ -9,8 +9,11 @@ const SECRET_NAME =
 const SECRET_VALUE =
   /-----BEGIN [A-Z ]*PRIVATE KEY|^eyJ[\w-]+\.[\w-]+\.|^(?:gh[oprsu]_|github_pat_|glpat-|xox[abops]-|sk-|AKIA|ASIA|AIza|hvs\.)/;
 
-/** `scheme://user:password@host`; what is before the password is kept. */
-const URL_PASSWORD = /([a-z][a-z0-9+.-]*:\/\/[^\s:@/]*:)[^\s@/]+(?=@)/gi;
+/**
+ * `scheme://user:password@host`; what is before the password is kept. A scheme has an end: else the time for a hostile
+ * value would grow with the square of its length.
+ */
+const URL_PASSWORD = /([a-z][a-z0-9+.-]{0,31}:\/\/[^\s:@/]*:)[^\s@/]+(?=@)/gi;
 
 export interface Variable {
   name: string;
