@@ -10,6 +10,8 @@ const config = (more: object = {}) => ({
   value: settings.parse({ registry: { push: "r.example" }, ...more }),
 });
 
+const readyNode = { metadata: { name: "r1", labels: {} }, status: { conditions: [ready] } };
+
 /** Whose parts are laid over the healthy ones. */
 interface Given {
   container?: object;
@@ -76,7 +78,7 @@ function facts({
         },
       },
     },
-    handlerNodes: { value: 1 },
+    handlerNodes: { value: [readyNode] },
     agent: { value: { metadata: { name: "kcr-agent-x" }, status: { conditions: [ready] } } },
     schedules: {
       value: [
@@ -373,7 +375,7 @@ describe("a check", () => {
     ],
     [
       "without any handler",
-      { spec: plain, facts: { handlerNodes: { value: 0 } } },
+      { spec: plain, facts: { handlerNodes: { value: [] } } },
       "restore",
       "no",
       /NoHandlerNode/,
@@ -479,7 +481,14 @@ describe("a check", () => {
       "warning",
       /no certificates/,
     ],
-    ["with the webhook in place", { spec: plain }, "class", "ok", /in place/],
+    ["with all that it takes", { spec: plain }, "class", "ok", /new pods get class kcr, on r1/],
+    [
+      "of what is kept off the nodes with the handler",
+      { spec: { ...plain, nodeSelector: { disk: "fast" } } },
+      "class",
+      "no",
+      /no node that its pods may be on/,
+    ],
     [
       "between two starts",
       { status: { state: { waiting: { reason: "CrashLoopBackOff" } } } },
