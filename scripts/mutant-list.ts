@@ -599,6 +599,44 @@ export const mutants: readonly Mutant[] = [
     ...disruptive("installer.test.ts", "leaves pods running, and their crashes are ordinary restarts"),
   },
 
+  // looking at a cluster, installing and taking away
+  {
+    fault: "a check calls a pod well whose processes are among its host's",
+    file: "src/cli/check/pod.ts",
+    find: "if (spec?.hostPID === true) {",
+    replace: "if (spec?.hostPID === undefined) {",
+    test: unit("src/cli/check/decide.test.ts", "among its host's processes"),
+  },
+  {
+    fault: "a support bundle has values of environment variables in it",
+    file: "src/cli/support/redact.ts",
+    find: "...(own === undefined ? {} : { value: LEFT_OUT }),",
+    replace: "...(own === undefined ? {} : { value: own }),",
+    test: unit("src/cli/support/redact.test.ts", "wherever it stands"),
+  },
+  {
+    fault: "what is not wanted any more stays in an installation",
+    file: "src/cli/install/install.ts",
+    find: "{ fieldManager: FIELD_MANAGER, force: true",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: of the product
+    replace: "{ fieldManager: `x${Math.random()}`, force: true",
+    test: integration("src/cli/install/install.integration.test.ts", "takes back what it does not want"),
+  },
+  {
+    fault: "Checkpoints that nobody lets go of keep an uninstall from ending",
+    file: "src/cli/uninstall/data.ts",
+    find: "if (left.length > 0) await letGo(step, kinds, left);",
+    replace: "",
+    test: integration("src/cli/install/install.integration.test.ts", "is let go of with its bytes"),
+  },
+  {
+    fault: "an uninstall leaves checkpoints on the nodes",
+    file: "src/cli/uninstall/handler.ts",
+    find: '...(purge ? ["--purge"] : [])',
+    replace: "...(purge ? [] : [])",
+    ...disruptive("cli-install.test.ts", "takes that away too"),
+  },
+
   // the webhook, the class and the policies
   {
     fault: "a new authority of the webhook signs before API servers trust it",
