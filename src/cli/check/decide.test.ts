@@ -422,6 +422,13 @@ describe("a check", () => {
       /imagePullPolicy/,
     ],
     [
+      "of a pod without the pull secret that checkpoint images take",
+      { spec: plain, facts: { settings: config({ registry: { push: "r.example", pullSecrets: ["s"] } }) } },
+      "image",
+      "warning",
+      /names none/,
+    ],
+    [
       "of a static pod",
       { annotations: { "kubernetes.io/config.mirror": "x" } },
       "processes",
