@@ -1274,4 +1274,11 @@ export const mutants: readonly Mutant[] = [
     replace: 'switch (username?.replace(/(kcr-download:).*/, "$1kcr-download")) {',
     test: unit("src/operator/certificates/decide.test.ts", "another account of its namespace"),
   },
+  {
+    fault: "download: a restore waits for as many downloads as a node sends at once",
+    file: "src/transfer/server.ts",
+    find: "if (sending[type] >= options.atOnce) return",
+    replace: "if (sending.node + sending.download >= options.atOnce) return",
+    test: unit("src/transfer/transfer.test.ts", "files at once"),
+  },
 ];
