@@ -1281,4 +1281,47 @@ export const mutants: readonly Mutant[] = [
     replace: "if (sending.node + sending.download >= options.atOnce) return",
     test: unit("src/transfer/transfer.test.ts", "files at once"),
   },
+  // inside a checkpoint
+  {
+    fault: "mem: a match that lies across two pieces of memory is not found",
+    file: "src/archive/memory-search.ts",
+    find: "yield* matches(held.length - longest + 1);",
+    replace: "yield* matches(held.length);",
+    test: unit("src/archive/memory-search.test.ts", "wherever pages and pieces begin"),
+  },
+  {
+    fault: "mem: what was dumped may be read by everybody on the machine",
+    file: "src/cli/memory/dump.ts",
+    find: "const OWNER_ONLY = 0o600;",
+    replace: "const OWNER_ONLY = 0o644;",
+    test: unit("src/cli/memory/mem.test.ts", "writes all of a range"),
+  },
+  {
+    fault: "diff: pages that only the first checkpoint holds are not compared",
+    file: "src/archive/memory-diff.ts",
+    find: "...within(held, mapping), ",
+    replace: "",
+    test: unit("src/archive/memory-diff.test.ts", "in whichever of the two they are"),
+  },
+  {
+    fault: "diff: secrets of the environment are shown",
+    file: "src/cli/diff/diff.ts",
+    find: "if (differences.environment && !options.showSecrets) {",
+    replace: "if (differences.environment && options.showSecrets) {",
+    test: unit("src/cli/diff/diff.test.ts", "tells what differs"),
+  },
+  {
+    fault: "verify: an archive with too few pages is whole",
+    file: "src/archive/verify.ts",
+    find: "if (there !== pagemap.presentBytes) {",
+    replace: "if (there > pagemap.presentBytes) {",
+    test: unit("src/archive/verify.test.ts", "pages that are not all there is damage"),
+  },
+  {
+    fault: "fs: on a terminal a file of a stranger's does what it likes",
+    file: "src/cli/fs/cat.ts",
+    find: "io.terminal.out ? new TextDecoder()",
+    replace: "!io.terminal.out ? new TextDecoder()",
+    test: unit("src/cli/fs/fs.test.ts", "cat writes a file as it is"),
+  },
 ];
