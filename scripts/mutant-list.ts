@@ -1324,4 +1324,40 @@ export const mutants: readonly Mutant[] = [
     replace: "!io.terminal.out ? new TextDecoder()",
     test: unit("src/cli/fs/fs.test.ts", "cat writes a file as it is"),
   },
+  {
+    fault: "a terminal obeys what stands in an object or an archive",
+    file: "src/cli/output/safe.ts",
+    find: "export const safe = (text: string): string => text.replace(UNSAFE, escaped);",
+    replace:
+      "export const safe = (text: string): string => text.replaceAll(UNSAFE, (mark) => mark || escaped(mark));",
+    test: unit("src/cli/output/safe.test.ts", "is shown as what it is"),
+  },
+  {
+    fault: "status: a workload is well though its last slot came to nothing",
+    file: "src/cli/status/assess.ts",
+    find: "return slot !== undefined && !(",
+    replace: "return slot === undefined && !(",
+    test: unit("src/cli/status/assess.test.ts", "with a good one of the slot before only"),
+  },
+  {
+    fault: "checkpoint: without a container's name all are frozen",
+    file: "src/cli/checkpoint/take.ts",
+    find: "names.filter((name) => name === one)",
+    replace: "names.filter((name) => name !== one || name === one)",
+    test: unit("src/cli/checkpoint/take.test.ts", "are each pod's own, all, or those that are named"),
+  },
+  {
+    fault: "history: a namesake's checkpoints are taken for the workload's",
+    file: "src/cli/history/history.ts",
+    find: "return leaf(status.checkpointImage) === leaf(named);",
+    replace: "return leaf(status.checkpointImage)?.includes(workload) ?? leaf(named) === undefined;",
+    test: unit("src/cli/history/history.test.ts", "a history is of the workload's own"),
+  },
+  {
+    fault: "a question that a person does not answer means yes",
+    file: "src/cli/ask.ts",
+    find: "return /^y(es)?$/i.test(answer.trim());",
+    replace: "return !/^n(o)?$/i.test(answer.trim());",
+    test: unit("src/cli/ask.test.ts", "answered"),
+  },
 ];
