@@ -56,6 +56,7 @@ const COMMANDS: Readonly<
 const OURS: Readonly<Record<string, (of: Archives) => string[]>> = {
   verify: ({ first }) => ["verify", first],
   "diff, with memory": ({ first, second }) => ["diff", first, second],
+  "mem --search, a million matches": ({ first }) => ["mem", first, "-s", "value:"],
   "mem --hex": ({ first }) => ["mem", first, "-p", "1", "--hex"],
 };
 

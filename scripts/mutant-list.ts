@@ -635,6 +635,44 @@ export const mutants: readonly Mutant[] = [
     ...disruptive("installer.test.ts", "leaves pods running, and their crashes are ordinary restarts"),
   },
 
+  // looking at a cluster, installing and taking away
+  {
+    fault: "a check calls a pod well whose processes are among its host's",
+    file: "src/cli/check/pod.ts",
+    find: "if (spec?.hostPID === true) {",
+    replace: "if (spec?.hostPID === undefined) {",
+    test: unit("src/cli/check/decide.test.ts", "among its host's processes"),
+  },
+  {
+    fault: "a support bundle has values of environment variables in it",
+    file: "src/cli/support/redact.ts",
+    find: "...(own === undefined ? {} : { value: LEFT_OUT }),",
+    replace: "...(own === undefined ? {} : { value: own }),",
+    test: unit("src/cli/support/redact.test.ts", "wherever it stands"),
+  },
+  {
+    fault: "what is not wanted any more stays in an installation",
+    file: "src/cli/install/install.ts",
+    find: "{ fieldManager: FIELD_MANAGER, force: true",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: of the product
+    replace: "{ fieldManager: `x${Math.random()}`, force: true",
+    test: integration("src/cli/install/install.integration.test.ts", "takes back what it does not want"),
+  },
+  {
+    fault: "Checkpoints that nobody lets go of keep an uninstall from ending",
+    file: "src/cli/uninstall/data.ts",
+    find: "if (left.length > 0) await letGo(step, kinds, left);",
+    replace: "",
+    test: integration("src/cli/install/install.integration.test.ts", "is let go of with its bytes"),
+  },
+  {
+    fault: "an uninstall leaves checkpoints on the nodes",
+    file: "src/cli/uninstall/handler.ts",
+    find: '...(purge ? ["--purge"] : [])',
+    replace: "...(purge ? [] : [])",
+    ...disruptive("cli-install.test.ts", "takes that away too"),
+  },
+
   // the webhook, the class and the policies
   {
     fault: "a new authority of the webhook signs before API servers trust it",
@@ -1399,5 +1437,91 @@ export const mutants: readonly Mutant[] = [
     find: "switch (username) {",
     replace: 'switch (username?.replace(/(kcr-download:).*/, "$1kcr-download")) {',
     test: unit("src/operator/certificates/decide.test.ts", "another account of its namespace"),
+  },
+  {
+    fault: "download: a restore waits for as many downloads as a node sends at once",
+    file: "src/transfer/server.ts",
+    find: "if (sending[type] >= options.atOnce) return",
+    replace: "if (sending.node + sending.download >= options.atOnce) return",
+    test: unit("src/transfer/transfer.test.ts", "files at once"),
+  },
+  // inside a checkpoint
+  {
+    fault: "mem: a match that lies across two pieces of memory is not found",
+    file: "src/archive/memory-search.ts",
+    find: "yield* matches(held.length - longest + 1);",
+    replace: "yield* matches(held.length);",
+    test: unit("src/archive/memory-search.test.ts", "wherever pages and pieces begin"),
+  },
+  {
+    fault: "mem: what was dumped may be read by everybody on the machine",
+    file: "src/cli/memory/dump.ts",
+    find: "const OWNER_ONLY = 0o600;",
+    replace: "const OWNER_ONLY = 0o644;",
+    test: unit("src/cli/memory/mem.test.ts", "writes all of a range"),
+  },
+  {
+    fault: "diff: pages that only the first checkpoint holds are not compared",
+    file: "src/archive/memory-diff.ts",
+    find: "...within(held, mapping), ",
+    replace: "",
+    test: unit("src/archive/memory-diff.test.ts", "in whichever of the two they are"),
+  },
+  {
+    fault: "diff: secrets of the environment are shown",
+    file: "src/cli/diff/diff.ts",
+    find: "if (differences.environment && !options.showSecrets) {",
+    replace: "if (differences.environment && options.showSecrets) {",
+    test: unit("src/cli/diff/diff.test.ts", "tells what differs"),
+  },
+  {
+    fault: "verify: an archive with too few pages is whole",
+    file: "src/archive/verify.ts",
+    find: "if (there !== pagemap.presentBytes) {",
+    replace: "if (there > pagemap.presentBytes) {",
+    test: unit("src/archive/verify.test.ts", "pages that are not all there is damage"),
+  },
+  {
+    fault: "fs: on a terminal a file of a stranger's does what it likes",
+    file: "src/cli/fs/cat.ts",
+    find: "io.terminal.out ? new TextDecoder()",
+    replace: "!io.terminal.out ? new TextDecoder()",
+    test: unit("src/cli/fs/fs.test.ts", "cat writes a file as it is"),
+  },
+  {
+    fault: "a terminal obeys what stands in an object or an archive",
+    file: "src/cli/output/safe.ts",
+    find: "export const safe = (text: string): string => text.replace(UNSAFE, escaped);",
+    replace:
+      "export const safe = (text: string): string => text.replaceAll(UNSAFE, (mark) => mark || escaped(mark));",
+    test: unit("src/cli/output/safe.test.ts", "is shown as what it is"),
+  },
+  {
+    fault: "status: a workload is well though its last slot came to nothing",
+    file: "src/cli/status/assess.ts",
+    find: "return slot !== undefined && !(",
+    replace: "return slot === undefined && !(",
+    test: unit("src/cli/status/assess.test.ts", "with a good one of the slot before only"),
+  },
+  {
+    fault: "checkpoint: without a container's name all are frozen",
+    file: "src/cli/checkpoint/take.ts",
+    find: "names.filter((name) => name === one)",
+    replace: "names.filter((name) => name !== one || name === one)",
+    test: unit("src/cli/checkpoint/take.test.ts", "are each pod's own, all, or those that are named"),
+  },
+  {
+    fault: "history: a namesake's checkpoints are taken for the workload's",
+    file: "src/cli/history/history.ts",
+    find: "return leaf(status.checkpointImage) === leaf(named);",
+    replace: "return leaf(status.checkpointImage)?.includes(workload) ?? leaf(named) === undefined;",
+    test: unit("src/cli/history/history.test.ts", "a history is of the workload's own"),
+  },
+  {
+    fault: "a question that a person does not answer means yes",
+    file: "src/cli/ask.ts",
+    find: "return /^y(es)?$/i.test(answer.trim());",
+    replace: "return !/^n(o)?$/i.test(answer.trim());",
+    test: unit("src/cli/ask.test.ts", "answered"),
   },
 ];

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
+import { parse } from "yaml";
 import { attach } from "../cluster/cluster.ts";
 import { Client } from "../src/kube/client.ts";
 import { type Deployment, deployments, namespaces, pods } from "../src/kube/resources.ts";
@@ -24,7 +25,7 @@ const cluster = await attach(values.name);
 const client = Client.fromConfig({ kubeconfig: cluster.kubeconfigPath, userAgent: "kcr-transcript" });
 const work = await mkdtemp(join(tmpdir(), "kcr-transcript-"));
 try {
-  const kubeconfig = JSON.parse(await readFile(cluster.kubeconfigPath, "utf8"));
+  const kubeconfig = parse(await readFile(cluster.kubeconfigPath, "utf8"));
   kubeconfig.contexts[0].context.namespace = NAMESPACE;
   await writeFile(join(work, "kubeconfig"), JSON.stringify(kubeconfig));
   await bundleCli(join(work, "bin"));

@@ -114,6 +114,11 @@ test.each<[what: string, spec: Spec, found: RegExp]>([
     /pages at 0x14000, where nothing is mapped/,
   ],
   [
+    "pages between mappings",
+    { process: { memory: { ...PROCESS.memory, runs: [{ address: 0x5000n, pages: 2 }] } } },
+    /pages at 0x5000, where nothing is mapped/,
+  ],
+  [
     "pages that are not all there",
     { more: [{ name: "checkpoint/pages-1.img", content: Buffer.alloc(2 * PAGE - 1) }] },
     /pages-1.img has 8191 bytes, not the 8192/,

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
+import { readInto } from "./bytes.ts";
 import type { CheckpointArchive } from "./checkpoint.ts";
-import { chunksOf } from "./compression.ts";
 import { type FileTable, readFiles } from "./criu/files.ts";
 import { type ImageKind, imageBatches, openImage } from "./criu/image.ts";
 import { readMemoryDescriptor } from "./criu/mm.ts";
@@ -211,20 +211,37 @@ async function countChanges(archive: CheckpointArchive, signal?: AbortSignal): P
   return changes;
 }
 
+/** Hashes in one buffer what was read while the other is being filled: new ones would pile up. */
 async function digestOf(
   { bytes }: CheckpointArchive,
   signal: AbortSignal | undefined,
   onProgress: VerifyOptions["onProgress"],
 ): Promise<string> {
   const hash = createHash("sha256");
-  let read = 0;
-  for await (const chunk of chunksOf(bytes, signal)) {
-    hash.update(chunk);
-    read += chunk.length;
-    onProgress?.(read);
+  const buffers = [Buffer.allocUnsafe(HASHED_BYTES), Buffer.allocUnsafe(HASHED_BYTES)] as const;
+  const readAt = async (at: number): Promise<Buffer> => {
+    const chunk = buffers[(at / HASHED_BYTES) & 1]!.subarray(0, bytes.size - at);
+    await readInto(bytes, at, chunk);
+    return chunk;
+  };
+  let reading = readAt(0);
+  try {
+    for (let at = 0; at < bytes.size; ) {
+      signal?.throwIfAborted();
+      const chunk = await reading;
+      at += chunk.length;
+      if (at < bytes.size) reading = readAt(at);
+      hash.update(chunk);
+      onProgress?.(at);
+    }
+  } finally {
+    // Nobody reads on once this is left; why it is left is known already.
+    await reading.catch(() => {});
   }
   return `sha256:${hash.digest("hex")}`;
 }
+
+const HASHED_BYTES = 256 * 1024;
 
 const broken = (tar: Tar, what: string): ArchiveError =>
   new ArchiveError("malformed", `${tar.bytes.name}: ${what}`);

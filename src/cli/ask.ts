@@ -15,10 +15,6 @@ export async function confirm(io: Io, question: string): Promise<boolean> {
   try {
     const answer = await Promise.race([lines.question(`${question} [y/N] `, { signal: io.signal }), ended]);
     return /^y(es)?$/i.test(answer.trim());
-  } catch (error) {
-    // What follows begins a line of its own.
-    io.stderr.write("\n");
-    throw error;
   } finally {
     lines.close();
   }

@@ -51,7 +51,13 @@ export function errorLines(error: unknown): string[] {
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof ApiError)
-    return error.message.replace(/^[A-Z]+ \/\S* ?: /, "").replace(/ \(\d{3}\)$/, "");
+    return (
+      error.message
+        .replace(/^[A-Z]+ \/\S* ?: /, "")
+        .replace(/ \(\d{3}\)$/, "")
+        // So answers the web server, which knows no kinds.
+        .replace(/^404 page not found$/, "the cluster does not serve kcr's kinds")
+    );
   if (error instanceof ConnectionError)
     return `no answer from the API server: ${error.message.replace(/^[A-Z]+ \/\S*: /, "")}`;
   return error.message;

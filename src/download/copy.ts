@@ -10,6 +10,8 @@ import { cut, restOf, segmentsOf, sizeOf } from "./segments.ts";
 
 /** Of one download; others of the same copy share them. */
 const CONNECTIONS = 4;
+/** Asked of a node at once: it sends so many files at a time, and others may be waiting. */
+const PIECE_BYTES = 8 * 1024 * 1024;
 
 export interface CopyOptions {
   identity(): Identity;
@@ -60,7 +62,12 @@ export async function openCopy(
     from: `node ${node}`,
     size: sizeOf(segments),
     async *read(wanted, limit) {
-      for (const { file, range } of cut(segments, wanted)) yield* peer.read(copy, file, range, limit);
+      for (const { file, range } of cut(segments, wanted)) {
+        for (let { from } = range; from < range.end; from += PIECE_BYTES) {
+          const end = Math.min(from + PIECE_BYTES, range.end);
+          yield* peer.read(copy, file, { from, end }, limit);
+        }
+      }
     },
     async [Symbol.asyncDispose]() {
       open.dispose();

@@ -22,7 +22,7 @@ export interface ServerOptions {
   identity: Identity;
   /** Whether there is a reason for them to have that copy. Errors are answered with "come again". */
   mayHave(caller: Caller, copy: string, signal: AbortSignal): Promise<boolean>;
-  /** Files that are sent at once; who asks for more is told to come again. */
+  /** Files that are sent at once to nodes, and as many to the download part; who asks for more is told to come again. */
   atOnce: number;
   throttle: Throttle;
   /** A copy may be damaged: a node that may have it says so, or a file of it cannot be read as it should be. */
@@ -62,7 +62,8 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
   const stop = new AbortController();
   const indexes = new Indexes(options.layout);
   const sockets = new Set<Socket>();
-  let sending = 0;
+  // People's downloads are as slow as their networks: no restore waits for them.
+  const sending: Record<Caller["type"], number> = { node: 0, download: 0 };
   const server = createServer(
     { ...TLS_OPTIONS, ...options.identity, handshakeTimeout: HANDSHAKE_MS },
     (request, response) => {
@@ -107,10 +108,13 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
       return 200;
     }
     const file = index.files.get(asked.file);
-    return file === undefined ? answer(response, 404) : await send(asked.copy, file, request, response);
+    return file === undefined
+      ? answer(response, 404)
+      : await send(caller, asked.copy, file, request, response);
   }
 
   async function send(
+    { type }: Caller,
     copy: string,
     { path, size }: CopyFile,
     request: IncomingMessage,
@@ -120,8 +124,8 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
     const wanted = range === undefined ? { from: 0, end: size } : parseRange(range, size);
     if (wanted === undefined) return answer(response, 400);
     const { from, end } = wanted;
-    if (sending >= options.atOnce) return answer(response, 503);
-    sending += 1;
+    if (sending[type] >= options.atOnce) return answer(response, 503);
+    sending[type] += 1;
     try {
       await using file = (await open(join(options.layout.copy(copy), path)).catch(missing)) ?? null;
       const stats = await file?.stat();
@@ -150,7 +154,7 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
       });
       return status;
     } finally {
-      sending -= 1;
+      sending[type] -= 1;
     }
   }
 

@@ -633,6 +633,15 @@ describe("at most so much", slow, () => {
     });
     const patient = fetched(other, peer({ ...direct, limits: { busyAttempts: 100_000 } }));
     await waitFor("it to have come again", () => answers.filter((status) => status === 503).length > 5);
+    // Downloads have places of their own.
+    const asPart = peer({
+      ...direct,
+      identity: () => identityOf(DOWNLOAD_NAME, { organizations: [DOWNLOAD_ORGANIZATION] }),
+      limits: { busyAttempts: 1 },
+    });
+    const part = asPart.read(ARCHIVE, other, { from: 0, end: other.size }, never);
+    expect(Buffer.concat(await Array.fromAsync(part)).toString()).toBe("inventory");
+    asPart.close();
     release();
     await Promise.all([first, patient]);
     await expectWhole(file);

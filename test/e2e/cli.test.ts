@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { parse } from "yaml";
 import { run } from "../../cluster/run.ts";
 import { bundleCli, CLI } from "../../scripts/build.ts";
 import { checkpoints, requests, restores, schedules } from "../../src/api/kinds.ts";
@@ -27,6 +28,8 @@ describe.skipIf(cluster === undefined)("kubectl kcr, as a person types it", () =
   /** Accounts of the world's namespace: one may operate kcr there, one has the role edit alone. */
   const kubeconfigs = { operator: "", editor: "" };
   let node: string;
+  /** Of the Deployment `shared`, which nothing protects. */
+  let shared: Pod;
 
   beforeAll(async () => {
     world = await World.enter(cluster!, "cli");
@@ -34,8 +37,11 @@ describe.skipIf(cluster === undefined)("kubectl kcr, as a person types it", () =
     directory = await mkdtemp(join(tmpdir(), "kcr-cli-"));
     node = world.worker("2.4");
     await Promise.all([bundleCli(join(directory, "bin")), handlersReady(world, node)]);
-    kubeconfigs.operator = await kubeconfigOf("operator", "edit", "kcr-operate");
-    kubeconfigs.editor = await kubeconfigOf("editor", "edit");
+    [shared, kubeconfigs.operator, kubeconfigs.editor] = await Promise.all([
+      world.deploy({ name: "shared", node, containers: [carrier(world)], by: "handler" }),
+      kubeconfigOf("operator", "edit", "kcr-operate"),
+      kubeconfigOf("editor", "edit"),
+    ]);
     await run(["ln", "-s", CLI, join(directory, "bin", "kcr")]);
   });
   afterAll(async () => {
@@ -59,7 +65,7 @@ describe.skipIf(cluster === undefined)("kubectl kcr, as a person types it", () =
       );
     }
     const token = (await kubectl("create", "token", name)).trim();
-    const config = JSON.parse(await readFile(world.cluster.kubeconfigPath, "utf8"));
+    const config = parse(await readFile(world.cluster.kubeconfigPath, "utf8"));
     config.users[0].user = { token };
     config.contexts[0].context.namespace = world.namespace;
     const path = join(directory, `${name}.kubeconfig`);
@@ -108,7 +114,7 @@ describe.skipIf(cluster === undefined)("kubectl kcr, as a person types it", () =
     const taken = await terminal.run("kcr checkpoint deploy/app");
     expect(taken.exit).toBe(0);
     const [, name = ""] =
-      /^(app-\S+) +app +Good +[\d.]+ [KM]iB +[\d.]+ m?s +registry, worker-2/m.exec(taken.shown) ?? [];
+      /^(app-\S+) +app +Good +[\d.]+ [KM]iB +[\d.]+ m?s +worker-2, registry/m.exec(taken.shown) ?? [];
     expect(taken.shown, "a hint of what is next").toMatch(new RegExp(`^kcr restore ${name}$`, "m"));
     expect(await terminal.screen({ escapes: true }), "colours").toContain(`${GREEN}Good`);
 
@@ -160,12 +166,11 @@ describe.skipIf(cluster === undefined)("kubectl kcr, as a person types it", () =
 
   it("leaves nothing behind when it is interrupted", async () => {
     const { client, namespace } = world;
-    const pod = await world.deploy({ name: "waits", node, containers: [carrier(world)], by: "handler" });
-    const { metadata } = await world.checkpoint(pod);
+    const { metadata } = await world.checkpoint(shared);
     // No node takes it: a restore into it waits.
     await client.create(pods, {
       metadata: { name: "stuck", namespace },
-      spec: { ...pod.spec!, nodeName: undefined, nodeSelector: { "kcr.test/nowhere": "true" } },
+      spec: { ...shared.spec!, nodeName: undefined, nodeSelector: { "kcr.test/nowhere": "true" } },
     });
     await using terminal = await Terminal.open(environment(), { columns: 70 });
     await terminal.type(`kcr restore ${metadata.name} --into pod/stuck -y; echo "[exit $?]"`);
@@ -195,37 +200,6 @@ describe.skipIf(cluster === undefined)("kubectl kcr, as a person types it", () =
     await terminal.shows(new RegExp(`kcr describe ${metadata.name}`));
   });
 
-  it("is fit for scripts: plain text, data, exit codes", async () => {
-    const pod = await world.deploy({ name: "script", node, containers: [carrier(world)], by: "handler" });
-    const taken = await kcr(["checkpoint", `pod/${pod.metadata.name}`, "-o", "json"]);
-    expect(taken.exit).toBe(0);
-    const { kind, metadata } = JSON.parse(taken.out);
-    expect(kind).toBe("Checkpoint");
-    const named = await kcr(["history", "deploy/script", "-o", "name"]);
-    expect(named.out).toBe(`checkpoint.checkpoint-restore.kcr.io/${metadata.name}\n`);
-    expect(`${(await kcr(["describe", metadata.name])).out}${named.out}`).not.toContain("\x1b");
-
-    const failed = await kcr(["checkpoint", `pod/${pod.metadata.name}`, "-c", "nosuch"]);
-    expect(failed).toMatchObject({ exit: 1, out: "" });
-    expect(failed.err).toMatch(
-      /^error: no container nosuch in pod .*, but app \(ContainerNotFound\)\n {2}\S/,
-    );
-    expect((await kcr(["describe", "nosuch"])).err).toMatch(/"nosuch" not found \(ApiNotFound\)/);
-    expect(await kcr(["restore"])).toMatchObject({ exit: 2, out: "" });
-
-    // A schedule that finds no pod is a problem: the answer is no.
-    await world.cluster.kubectl(["-n", world.namespace, "scale", "deploy/script", "--replicas=0"]);
-    await kcr(["protect", "deploy/script", "--schedule", RARELY]);
-    const status = await waitFor("a problem", async () => {
-      const now = await kcr(["status"]);
-      return now.exit === 3 && now;
-    });
-    expect(status.out).toMatch(/^deploy\/script +Problem .* NoMatchingPods$/m);
-    expect(status.out).toMatch(/\ndeploy\/script\n {2}NoMatchingPods: .*\n {4}\S/);
-    await kcr(["schedule", "suspend", "deploy/script"]);
-    expect((await world.schedule("script")).spec.suspend).toBe(true);
-  });
-
   it("gives nobody more than their roles do", async () => {
     const commands = [
       ["status"],
@@ -249,10 +223,40 @@ describe.skipIf(cluster === undefined)("kubectl kcr, as a person types it", () =
     }
     expect((await kcr(["status", "-A"])).err).toContain("(ApiForbidden)");
     // The role edit sees kcr's objects in its namespace, and makes none.
-    const pod = await world.deploy({ name: "edited", node, containers: [carrier(world)], by: "handler" });
     expect([0, 3]).toContain((await kcr(["status"], kubeconfigs.editor)).exit);
-    const refused = await kcr(["checkpoint", `pod/${pod.metadata.name}`], kubeconfigs.editor);
+    const refused = await kcr(["checkpoint", `pod/${shared.metadata.name}`], kubeconfigs.editor);
     expect(refused).toMatchObject({ exit: 1, err: expect.stringContaining("(ApiForbidden)") });
     expect(refused.err).toContain("kcr-operate");
+  });
+
+  it("is fit for scripts: plain text, data, exit codes", async () => {
+    const pod = `pod/${shared.metadata.name}`;
+    const taken = await kcr(["checkpoint", pod, "-o", "json"]);
+    expect(taken.exit).toBe(0);
+    const { kind, metadata } = JSON.parse(taken.out);
+    expect(kind).toBe("Checkpoint");
+    const named = await kcr(["history", "deploy/shared", "-o", "name"]);
+    expect(named.out.split("\n")[0]).toBe(`checkpoint.checkpoint-restore.kcr.io/${metadata.name}`);
+    expect(`${(await kcr(["describe", metadata.name])).out}${named.out}`).not.toContain("\x1b");
+
+    const failed = await kcr(["checkpoint", pod, "-c", "nosuch"]);
+    expect(failed).toMatchObject({ exit: 1, out: "" });
+    expect(failed.err).toMatch(
+      /^error: no container nosuch in pod .*, but app \(ContainerNotFound\)\n {2}\S/,
+    );
+    expect((await kcr(["describe", "nosuch"])).err).toMatch(/"nosuch" not found \(ApiNotFound\)/);
+    expect(await kcr(["restore"])).toMatchObject({ exit: 2, out: "" });
+
+    // A schedule that finds no pod is a problem: the answer is no.
+    await world.cluster.kubectl(["-n", world.namespace, "scale", "deploy/shared", "--replicas=0"]);
+    await kcr(["protect", "deploy/shared", "--schedule", RARELY]);
+    const status = await waitFor("a problem", async () => {
+      const now = await kcr(["status"]);
+      return now.exit === 3 && now;
+    });
+    expect(status.out).toMatch(/^deploy\/shared +Problem .* NoMatchingPods$/m);
+    expect(status.out).toMatch(/\ndeploy\/shared\n {2}NoMatchingPods: .*\n {4}\S/);
+    await kcr(["schedule", "suspend", "deploy/shared"]);
+    expect((await world.schedule("shared")).spec.suspend).toBe(true);
   });
 });

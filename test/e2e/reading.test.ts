@@ -1,11 +1,14 @@
-import { mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { COLUMNS, type Counterpart, DIFF, INSPECT } from "../../scripts/checkpointctl.ts";
+import { FileBytes } from "../../src/archive/bytes.ts";
+import { readTar } from "../../src/archive/tar.ts";
 import type { Report } from "../../src/cli/inspect/report.ts";
 import { kcr } from "../../src/cli/testing/io.ts";
-import { type ArchiveSet, archiveSet, DUMPED, type Dumped } from "../support/archive-set.ts";
+import { checkpointEntries, type EntrySpec, makeTar, message } from "../support/archive.ts";
+import { type ArchiveSet, archiveSet, DUMPED, type Dumped, lastArchiveSet } from "../support/archive-set.ts";
 import {
   asCheckpointctl,
   checkpointctl,
@@ -14,6 +17,7 @@ import {
   sizeText,
   tableRows,
 } from "../support/checkpointctl.ts";
+import { image, memoryImages, PAGE } from "../support/criu.ts";
 import { PACKINGS, type PodmanArchives, podmanArchives, whyNotPodman } from "../support/podman.ts";
 import { World } from "../support/world.ts";
 
@@ -21,6 +25,12 @@ const cluster = inject("cluster");
 
 /** Maps whose keys are data. */
 const MAPS = [/annotations$/, /environment_variables$/, /interfaces$/];
+
+function expectMapped(found: ReadonlySet<string>, table: readonly Counterpart[]): void {
+  const known = new Set(table.map(({ theirs }) => theirs));
+  const bare = [...found].map((key) => key.replace(/^\[\]\./, ""));
+  expect(bare.filter((key) => !known.has(key))).toEqual([]);
+}
 
 describe.skipIf(cluster === undefined)("archives that CRIU has dumped", () => {
   let world: World;
@@ -146,12 +156,6 @@ describe.skipIf(cluster === undefined)("archives that CRIU has dumped", () => {
     }
   });
 
-  function expectMapped(found: ReadonlySet<string>, table: readonly Counterpart[]): void {
-    const known = new Set(table.map(({ theirs }) => theirs));
-    const bare = [...found].map((key) => key.replace(/^\[\]\./, ""));
-    expect(bare.filter((key) => !known.has(key))).toEqual([]);
-  }
-
   it("tells the processes apart: one that has ended, one that is stopped, threads, children of children", async () => {
     const { processes = [] } = await report("everything");
     const named = Map.groupBy(processes, ({ name }) => name);
@@ -225,4 +229,129 @@ describe.skipIf(cluster === undefined)("archives of Podman's", async () => {
       expect((await kcr(["fs", path, "cat", "/tmp/file"])).out).toBe("written\n");
     },
   );
+});
+
+describe.skipIf(cluster === undefined)("archives that were made up", () => {
+  let directory: string;
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), "kcr-made-up-"));
+  });
+  afterAll(() => rm(directory, { recursive: true }));
+
+  async function inspected(name: string, entries: readonly EntrySpec[]) {
+    const path = join(directory, `${name}.tar`);
+    await writeFile(path, await makeTar(entries));
+    const { out } = await kcr(["inspect", path, "--all", "-o", "json"]);
+    const theirs = await checkpointctl(["inspect", "--all", "--format", "json", path]).then(
+      (text) => (JSON.parse(text) as Record<string, unknown>[])[0]!,
+      (error: Error) => error,
+    );
+    return { path, ours: JSON.parse(out) as Report, theirs };
+  }
+
+  /** A shell's images, with what is told of it in place of what it was dumped with. */
+  async function entriesOf(
+    archives: ArchiveSet,
+    replaced: Readonly<Record<string, string>>,
+  ): Promise<EntrySpec[]> {
+    await using file = await FileBytes.open(archives.stopped);
+    const tar = await readTar(file);
+    const kept = [...tar.entries()].filter(({ name, type }) => type === "file" && !(name in replaced));
+    return [
+      ...(await Promise.all(
+        kept.map(async ({ name, size }) => ({ name, content: await tar.read(name, size) })),
+      )),
+      { name: "checkpoint/", type: "directory" },
+      ...Object.entries(replaced).map(([name, content]) => ({ name, content })),
+    ];
+  }
+
+  it("by CRI-O's description are read as checkpointctl reads them", async () => {
+    const labels = { "container.name": "app", "pod.name": "pod-0", "pod.namespace": "team", "pod.uid": "u" };
+    const named = Object.entries(labels).map(([key, value]) => [`io.kubernetes.${key}`, value]);
+    const annotations = {
+      ...Object.fromEntries(named),
+      "io.container.manager": "cri-o",
+      "io.kubernetes.cri-o.Labels": JSON.stringify(Object.fromEntries(named)),
+      "io.kubernetes.cri-o.Metadata": JSON.stringify({ name: "app", attempt: 1 }),
+      "io.kubernetes.cri-o.Created": "2026-01-01T00:00:00Z",
+      "io.kubernetes.cri-o.IP.0": "10.88.0.7",
+    };
+    const spec = JSON.stringify({
+      ociVersion: "1.2.1",
+      annotations,
+      mounts: [{ destination: "/proc", type: "proc", source: "proc" }],
+    });
+    const { ours, theirs } = await inspected(
+      "cri-o",
+      await entriesOf((await lastArchiveSet())!, { "spec.dump": spec }),
+    );
+    expect(theirs).not.toBeInstanceOf(Error);
+    expect(asCheckpointctl(ours)).toEqual(settled(theirs as Record<string, unknown>));
+    expect(ours.networks).toEqual([{ addresses: ["10.88.0.7"] }]);
+  });
+
+  it("with Podman's networks are read as checkpointctl reads them", async () => {
+    const eth0 = { mac_address: "0a:0b", subnets: [{ ipnet: "10.88.0.7/16", gateway: "10.88.0.1" }] };
+    const eth1 = { mac_address: "0c:0d", subnets: [{ ipnet: "fd00::7/64" }] };
+    const entries = await entriesOf((await lastArchiveSet())!, {
+      "spec.dump": JSON.stringify({ annotations: { "io.container.manager": "libpod" } }),
+      "network.status": JSON.stringify({ podman: { interfaces: { eth0, eth1 } } }),
+    });
+    const { ours, theirs } = await inspected("networks", entries);
+    expect(asCheckpointctl(ours)).toEqual(settled(theirs as Record<string, unknown>));
+    expectMapped(keysOf([theirs], MAPS), INSPECT);
+  });
+
+  it("may have names that lead elsewhere, which checkpointctl follows", async () => {
+    const entries = await entriesOf((await lastArchiveSet())!, {});
+    const { path, ours } = await inspected("names", [
+      { name: "../x-config.dump", content: "{}" },
+      ...entries,
+    ]);
+    expect(ours.container.name).toBe("stopped");
+    expect(ours.problems).toBeUndefined();
+    // It unpacks whatever has the name of an entry in its own, also outside the directory that it made for it.
+    const scratch = await mkdtemp(join(directory, "scratch-"));
+    await checkpointctl(["show", path], scratch);
+    expect(await readdir(scratch)).toEqual(["x-config.dump"]);
+  });
+
+  it("may build upon another checkpoint, whose pages checkpointctl counts as if they were there", async () => {
+    const [start, other] = [0x10000n, 0x20000n];
+    const page = Buffer.alloc(PAGE);
+    page.write("right\0");
+    const memory = memoryImages({
+      pid: 1,
+      vmas: [
+        { start, pages: 1 },
+        { start: other, pages: 1 },
+      ],
+      runs: [
+        { address: start, pages: 1, flags: 1 },
+        { address: other, pages: 1 },
+      ],
+      pages: page,
+      arguments: [other, other + 6n],
+      exeFileId: 1,
+    });
+    const head = { 2: 0, 3: 1, 4: 1 };
+    const images = [
+      ...memory,
+      image("pstree", "pstree.img", [message({ 1: 1, ...head })]),
+      image("core", "core-1.img", [
+        message({ 1: 1, 3: message({ 1: 1, 2: 0, 3: 0, 4: 0, 5: 0, 6: "incremental" }) }),
+      ]),
+    ];
+    const names = new Set(images.map(({ name }) => name));
+    const path = join(directory, "incremental.tar");
+    await writeFile(
+      path,
+      await makeTar([...checkpointEntries().filter(({ name }) => !names.has(name)), ...images]),
+    );
+    const { out } = await kcr(["ps", path, "-o", "json"]);
+    expect(JSON.parse(out).processes).toMatchObject([{ arguments: ["right"] }]);
+    const theirs = await checkpointctl(["inspect", "--ps-tree-cmd", "--format", "json", path]).catch(String);
+    expect(theirs).not.toContain("right");
+  });
 });

@@ -7,14 +7,14 @@ import type { OpenFile } from "../../src/archive/criu/files.ts";
 import type { FileRow, SocketRow } from "../../src/cli/inspect/files.ts";
 import type { ProcessReport, Report } from "../../src/cli/inspect/report.ts";
 
-/** Runs checkpointctl, in a directory of its own for what it unpacks; returns what it has printed. */
-export async function checkpointctl(args: readonly string[]): Promise<string> {
+/** Runs checkpointctl, with a directory of its own for what it unpacks; returns what it has printed. */
+export async function checkpointctl(args: readonly string[], scratch?: string): Promise<string> {
   const { "checkpointctl/checkpointctl": binary } = await ensureBinaries(["checkpointctl/checkpointctl"]);
-  const scratch = await mkdtemp(join(tmpdir(), "kcr-checkpointctl-"));
+  const made = scratch ?? (await mkdtemp(join(tmpdir(), "kcr-checkpointctl-")));
   try {
-    return await run([binary!, ...args], { env: { ...process.env, TMPDIR: scratch } });
+    return await run([binary!, ...args], { env: { ...process.env, TMPDIR: made } });
   } finally {
-    await rm(scratch, { recursive: true });
+    if (scratch === undefined) await rm(made, { recursive: true });
   }
 }
 

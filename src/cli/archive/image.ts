@@ -1,13 +1,16 @@
 import { KcrError } from "../../api/errors.ts";
 import type { OwnedBytes } from "../../archive/checkpoint.ts";
 import { StreamedBytes } from "../../archive/streamed.ts";
-import { type Manifest, parseManifest } from "../../oci/manifest.ts";
+import { type Descriptor, type Manifest, parseManifest } from "../../oci/manifest.ts";
 import { parseReference } from "../../oci/reference.ts";
+import type { RegistryClient } from "../../oci/registry.ts";
 import type { Io } from "../io.ts";
 import { openRegistry, type RegistryFlags } from "../registry.ts";
 
 /** Below this it is quicker to read on than to ask a registry again. */
 const SKIP_BYTES = 1024 * 1024;
+const FIRST_PART_BYTES = 256 * 1024;
+const LARGEST_PART_BYTES = 64 * 1024 * 1024;
 
 /**
  * The archive in a checkpoint image: its only layer, read in parts where it lies.
@@ -32,10 +35,7 @@ export async function imageBytes(io: Io, reference: string, flags: RegistryFlags
       name: reference,
       size: layer.size,
       skipBytes: SKIP_BYTES,
-      open: (start) => ({
-        position: start,
-        chunks: client.readBlob(repository, layer, { from: start, end: layer.size }, { signal }),
-      }),
+      open: (start) => ({ position: start, chunks: partsOf(client, repository, layer, start, signal) }),
     });
     const close = async () => {
       await streamed.close();
@@ -52,6 +52,25 @@ export async function imageBytes(io: Io, reference: string, flags: RegistryFlags
   } catch (error) {
     await client.close();
     throw error;
+  }
+}
+
+/**
+ * All of a blob from there on, in parts that grow: who reads on asks seldom, and who leaves has not had much sent that
+ * nobody reads.
+ */
+async function* partsOf(
+  client: RegistryClient,
+  repository: string,
+  layer: Descriptor,
+  start: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let length = FIRST_PART_BYTES;
+  for (let from = start; from < layer.size; length = Math.min(2 * length, LARGEST_PART_BYTES)) {
+    const end = Math.min(from + length, layer.size);
+    yield* client.readBlob(repository, layer, { from, end }, { signal });
+    from = end;
   }
 }
 

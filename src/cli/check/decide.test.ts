@@ -10,6 +10,8 @@ const config = (more: object = {}) => ({
   value: settings.parse({ registry: { push: "r.example" }, ...more }),
 });
 
+const readyNode = { metadata: { name: "r1", labels: {} }, status: { conditions: [ready] } };
+
 /** Whose parts are laid over the healthy ones. */
 interface Given {
   container?: object;
@@ -76,7 +78,7 @@ function facts({
         },
       },
     },
-    handlerNodes: { value: 1 },
+    handlerNodes: { value: [readyNode] },
     agent: { value: { metadata: { name: "kcr-agent-x" }, status: { conditions: [ready] } } },
     schedules: {
       value: [
@@ -373,7 +375,7 @@ describe("a check", () => {
     ],
     [
       "without any handler",
-      { spec: plain, facts: { handlerNodes: { value: 0 } } },
+      { spec: plain, facts: { handlerNodes: { value: [] } } },
       "restore",
       "no",
       /NoHandlerNode/,
@@ -418,6 +420,13 @@ describe("a check", () => {
       "image",
       "warning",
       /imagePullPolicy/,
+    ],
+    [
+      "of a pod without the pull secret that checkpoint images take",
+      { spec: plain, facts: { settings: config({ registry: { push: "r.example", pullSecrets: ["s"] } }) } },
+      "image",
+      "warning",
+      /names none/,
     ],
     [
       "of a static pod",
@@ -479,7 +488,14 @@ describe("a check", () => {
       "warning",
       /no certificates/,
     ],
-    ["with the webhook in place", { spec: plain }, "class", "ok", /in place/],
+    ["with all that it takes", { spec: plain }, "class", "ok", /new pods get class kcr, on r1/],
+    [
+      "of what is kept off the nodes with the handler",
+      { spec: { ...plain, nodeSelector: { disk: "fast" } } },
+      "class",
+      "no",
+      /no node that its pods may be on/,
+    ],
     [
       "between two starts",
       { status: { state: { waiting: { reason: "CrashLoopBackOff" } } } },

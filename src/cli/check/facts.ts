@@ -17,8 +17,8 @@ export interface Facts {
   again: string;
   /** Of the pod; `why` too where it is on none yet. */
   node: Known<Node>;
-  /** How many nodes have the runtime handler ready. */
-  handlerNodes: Known<number>;
+  /** Those that have the runtime handler ready. */
+  handlerNodes: Known<readonly Node[]>;
   /** The agent on the pod's node, where there is one. */
   agent: Known<Pod | undefined>;
   /** Of the pod's namespace. */

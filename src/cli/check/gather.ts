@@ -23,7 +23,7 @@ export async function gatherAround(client: Client, signal: AbortSignal): Promise
   const [handlerNodes, settings, runtimeClass, webhook] = await Promise.all([
     known("the cluster's nodes", async () => {
       const { items } = await client.listAll(nodes, { signal });
-      return items.filter(hasHandlerReady).length;
+      return items.filter(hasHandlerReady);
     }),
     known("kcr's settings", async () => {
       const installed = await findInstalled(client, signal);

@@ -1,6 +1,6 @@
 import { ERRORS } from "../../api/errors.ts";
 import { isGood } from "../../api/kinds.ts";
-import { findContainer, isRunning, statusOf } from "../../api/pod.ts";
+import { findContainer, handlerOf, isRunning, statusOf } from "../../api/pod.ts";
 import { parseQuantity } from "../../kube/quantity.ts";
 import { size } from "../output/sizes.ts";
 import { type Facts, type Finding, type Look, value } from "./facts.ts";
@@ -165,16 +165,27 @@ export const memory: Look = (facts) => {
 };
 
 /** Whether its image can be replaced by a checkpoint's, where that is how it is restored. */
-export const image: Look = ({ pod, container }) => {
-  if (pod.spec?.runtimeClassName === "kcr") return undefined;
-  if (findContainer(pod, container)?.imagePullPolicy !== "Never") return undefined;
+export const image: Look = ({ pod, container, settings }) => {
+  if (handlerOf(pod) !== undefined) return undefined;
+  const topic = "image";
+  if (findContainer(pod, container)?.imagePullPolicy === "Never") {
+    return {
+      topic,
+      verdict: "warning",
+      message:
+        "imagePullPolicy is Never: no checkpoint image can be given to it, only the runtime handler restores it",
+      todo: ERRORS.ImagePullPolicyNever.remedy,
+      code: "ImagePullPolicyNever",
+    };
+  }
+  const wanted = value(settings)?.registry?.pullSecrets ?? [];
+  if (wanted.length === 0 || pod.spec?.imagePullSecrets?.length) return undefined;
   return {
-    topic: "image",
+    topic,
     verdict: "warning",
-    message:
-      "imagePullPolicy is Never: no checkpoint image can be given to it, only the runtime handler restores it",
-    todo: ERRORS.ImagePullPolicyNever.remedy,
-    code: "ImagePullPolicyNever",
+    message: "nodes pull checkpoint images with a pull secret, and the pod names none",
+    todo: "Name one in imagePullSecrets of its template",
+    code: "ImagePullFailed",
   };
 };
 

@@ -1,4 +1,5 @@
 import { RUNTIME_HANDLER } from "../../api/checkpoint.ts";
+import { suits } from "../../api/placement.ts";
 import { handlerOf, STRATEGY } from "../../api/pod.ts";
 import { protectionOf } from "../../api/protection.ts";
 import { type Strategy, strategyOf } from "../../api/strategy.ts";
@@ -83,7 +84,7 @@ export const restoring: Look = (facts): Finding | Finding[] => {
 };
 
 /** What must be there for the next pod to get the class. */
-function classes({ runtimeClass, webhook, program }: Facts): Finding[] {
+function classes({ pod, handlerNodes, runtimeClass, webhook, program }: Facts): Finding[] {
   const topic = "class";
   if ("value" in runtimeClass && runtimeClass.value?.handler !== RUNTIME_HANDLER) {
     return [
@@ -117,7 +118,28 @@ function classes({ runtimeClass, webhook, program }: Facts): Finding[] {
       },
     ];
   }
-  return [{ topic, verdict: "ok", message: "the webhook that gives new pods class kcr is in place" }];
+  // Where it is now is the scheduler's choice, not its own.
+  const { nodeName: _, ...spec } = pod.spec ?? { containers: [] };
+  const open = (value(handlerNodes) ?? []).filter((node) => suits(spec, node));
+  if (open.length === 0) {
+    return [
+      {
+        topic,
+        verdict: "no",
+        message:
+          "no node that its pods may be on, by selector, affinity and taints, has the runtime handler ready",
+        todo: "See which nodes do: kubectl get nodes -L kcr.io/runtime",
+      },
+    ];
+  }
+  const names = open.map(({ metadata }) => metadata.name);
+  return [
+    {
+      topic,
+      verdict: "ok",
+      message: `new pods get class kcr, on ${names.length > 3 ? `${names.length} nodes` : names.join(", ")}`,
+    },
+  ];
 }
 
 /** As the operator would say it, which is who decides; where it has said so already, its word counts. */
@@ -137,7 +159,7 @@ function strategyNow({
     return strategyOf(pod, wanted, {
       runtimeVersion: value(node)?.status?.nodeInfo?.containerRuntimeVersion ?? "",
       images: config !== undefined && config.store !== "node" && config.registry !== undefined,
-      handlerNodes: (ready ?? 0) > 0,
+      handlerNodes: (ready ?? []).length > 0,
     });
   }
   const said = pod.status?.conditions?.find(({ type }) => type === STRATEGY);

@@ -64,7 +64,7 @@ describe("a Checkpoint", () => {
       { kind: "Node", node: "n1" },
       { kind: "Node", node: "n2" },
     ];
-    expect(placesOf(checkpoint({ copies }))).toBe("registry, n1, n2");
+    expect(placesOf(checkpoint({ copies }))).toBe("n1, n2, registry");
     expect(placesOf(checkpoint({}))).toBe("n1");
   });
 });

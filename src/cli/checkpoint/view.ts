@@ -24,10 +24,12 @@ export const toneOf = (checkpoint: Checkpoint): Tone | undefined =>
 /** The pod's name, or what the label holds of one that is too long for it. */
 export const podOf = ({ metadata }: Checkpoint): string | undefined => metadata.labels?.[LABEL_POD];
 
-/** Where its bytes lie: `worker-1, registry`. */
+/** Where its bytes lie, nodes first: `worker-1, registry`. */
 export function placesOf({ status, spec }: Checkpoint): string {
-  const places = (status?.copies ?? []).map(({ kind, node }) => (kind === "Node" ? node : "registry"));
-  return [...new Set(places.filter((place) => place !== undefined))].join(", ") || spec.nodeName;
+  const copies = status?.copies ?? [];
+  const nodes = copies.flatMap(({ kind, node }) => (kind === "Node" && node !== undefined ? [node] : []));
+  const registry = copies.some(({ kind }) => kind === "Registry") ? ["registry"] : [];
+  return [...nodes.toSorted(), ...registry].join(", ") || spec.nodeName;
 }
 
 export const frozen = ({ status }: Checkpoint): string | undefined =>

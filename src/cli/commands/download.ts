@@ -8,7 +8,7 @@ export function registerDownload(program: Command, io: Io): void {
   const command = program
     .command("download")
     .description("a Checkpoint's archive to this machine, wherever it lies")
-    .argument("<checkpoint>", "name of a Checkpoint")
+    .argument("<checkpoint>", "NAME or checkpoint/NAME")
     .option("-o, --output <file>", "where to (default: <checkpoint>.tar)")
     .option("--force", "replace a file that is there")
     .addHelpText(
@@ -22,11 +22,17 @@ ${examples([
 ])}`,
     )
     .action(async (checkpoint: string, flags: { output?: string; force?: boolean }, command: Command) => {
-      const { download } = await import("../download/download.ts");
-      const { connect } = await import("../cluster.ts");
+      const [{ download }, { parseTargets }, { OWN }, { connect }] = await Promise.all([
+        import("../download/download.ts"),
+        import("../objects/target.ts"),
+        import("../objects/kinds.ts"),
+        import("../cluster.ts"),
+      ]);
+      const [target] = parseTargets([checkpoint], [OWN.checkpoint], OWN.checkpoint);
       const connection = await connect(clusterFlagsOf(command));
       try {
-        await download(io, connection, { checkpoint, file: flags.output, force: flags.force ?? false });
+        const name = target?.name ?? checkpoint;
+        await download(io, connection, { checkpoint: name, file: flags.output, force: flags.force ?? false });
       } finally {
         connection.client.close();
       }

@@ -7,6 +7,9 @@ import { startProgress } from "../output/progress.ts";
 import { safe } from "../output/safe.ts";
 import { examples } from "./examples.ts";
 
+/** How long what does not come nearer is waited for. */
+const PATIENCE_MS = 60_000;
+
 interface Flags {
   yes?: boolean;
   keepData?: boolean;
@@ -36,7 +39,14 @@ ${examples([
       const { checkpoints } = await import("../../api/kinds.ts");
       const { client, again } = await connect(clusterFlagsOf(command));
       try {
-        const quiet = { client, signal: io.signal, patienceMs: 30_000, doing() {}, done() {}, stays() {} };
+        const quiet = {
+          client,
+          signal: io.signal,
+          patienceMs: PATIENCE_MS,
+          doing() {},
+          done() {},
+          stays() {},
+        };
         const amount = (await listOf(quiet, checkpoints)).length;
         const data =
           keepData || amount === 0 ? "" : `, with ${count(amount, "Checkpoint")} and all their bytes`;

@@ -1,6 +1,5 @@
 import { rm, stat } from "node:fs/promises";
 import type { Connection } from "../cluster.ts";
-import { UsageError } from "../errors.ts";
 import { hint, type Io, print } from "../io.ts";
 import { startProgress } from "../output/progress.ts";
 import { safe } from "../output/safe.ts";
@@ -9,7 +8,7 @@ import { openRemote } from "./fetch.ts";
 import { assertFree, partOf, save } from "./save.ts";
 
 export interface DownloadRequest {
-  /** `<name>` or `checkpoint/<name>`. */
+  /** Its name. */
   checkpoint: string;
   /** Default: the name with `.tar`. */
   file?: string | undefined;
@@ -20,10 +19,8 @@ export interface DownloadRequest {
 export async function download(
   io: Io,
   { client, namespace }: Connection,
-  { checkpoint, force, ...request }: DownloadRequest,
+  { checkpoint: name, force, ...request }: DownloadRequest,
 ): Promise<void> {
-  const name = checkpoint.replace(/^(?:checkpoints?|ckpt)\//, "");
-  if (name === "" || name.includes("/")) throw new UsageError(`${safe(checkpoint)} names no Checkpoint`);
   const file = request.file ?? `${name}.tar`;
   // Nothing is asked for that has no place.
   await assertFree({ file, force });

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Writable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeCheckpoint } from "../../../test/support/archive.ts";
 import { PAGE, VMA } from "../../../test/support/criu.ts";
@@ -109,6 +110,20 @@ describe("searching", () => {
         context: { start: "1006b", base64: Buffer.from("hush").toString("base64") },
       },
     ]);
+  });
+
+  test("shows each match on a terminal as soon as it is found", async () => {
+    const writes: string[] = [];
+    const io = testIo({ tty: true });
+    const stdout = new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        writes.push(chunk.toString());
+        done();
+      },
+    });
+    await kcr(["mem", archive, "-s", "secret="], { ...io, stdout });
+    expect(writes).toHaveLength(2);
+    expect(writes[1]).toContain("0000000000011ff7");
   });
 
   test("exits with 3 when there is nothing, also as JSON", async () => {

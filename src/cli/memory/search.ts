@@ -43,10 +43,14 @@ export async function search(
     const onProgress = (done: number) => progress.update({ text: `process ${pid}, ${name}`, done, total });
     const options = { ...selection, contextBytes, signal, onProgress };
     for await (const hit of usable(searchMemory(memory.space, pattern, options))) {
-      if (hits === 0) output.text(print.head);
+      if (hits === 0) {
+        output.text(print.head);
+        // It would stand among the matches.
+        if (io.terminal.out) progress[Symbol.dispose]();
+      }
       output.text(print.hit(hit, memory, hits));
       hits += 1;
-      if (output.isFull) await output.flush();
+      if (output.isFull || io.terminal.out) await output.flush();
     }
   }
   if (hits > 0 || format === "json") output.text(hits > 0 ? print.tail : print.head + print.tail);

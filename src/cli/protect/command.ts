@@ -54,7 +54,7 @@ export async function protect(
       continue;
     }
     const strategy = findCondition(made.status?.conditions, "Strategy");
-    if (strategy !== undefined) await print(io, `  ${safe(strategy.message)}`);
+    if (strategy !== undefined) await print(io, `  its way back: ${safe(strategy.message)}`);
     if (strategy?.reason === "RuntimeFromNextPod") {
       await print(
         io,

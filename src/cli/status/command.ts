@@ -45,7 +45,7 @@ export async function showStatus(connection: Connection, io: Io, options: Status
   if (failing.length > 0) io.exitCode = EXIT.no;
   if (output !== "table" && output !== "wide") return;
   for (const row of failing) await explain(io, row, allNamespaces, connection.again);
-  if (rows.length > 0 && failing.length === 0) hint(io, "", "all is well");
+  if (rows.length > 0 && rows.every(({ health }) => health === "OK")) hint(io, "", "all is well");
 }
 
 async function explain(io: Io, row: Assessment, withNamespace: boolean, again: string): Promise<void> {

@@ -1,7 +1,8 @@
 import { RUNTIME_HANDLER } from "../../api/checkpoint.ts";
+import { suits } from "../../api/placement.ts";
 import { hasHandlerReady } from "../../api/selftest.ts";
 import type { Node, Pod, RuntimeClass } from "../../kube/resources.ts";
-import { isEnough, roomOn, suits, take } from "./fits.ts";
+import { isEnough, roomOn, take } from "./fits.ts";
 import { type Amounts, podRequests } from "./requests.ts";
 
 type PodSpec = NonNullable<Pod["spec"]>;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { stringify } from "yaml";
 import { localSettings } from "../../../cluster/install.ts";
-import { deployments, nodes, type Pod } from "../../../src/kube/resources.ts";
+import { deployments, nodes, type Pod, pods } from "../../../src/kube/resources.ts";
 import { kcr } from "../../support/cli.ts";
 import { installKcr } from "../../support/install.ts";
 import { advance, carrier, mark } from "../../support/programs.ts";
@@ -37,6 +37,11 @@ describe.skipIf(cluster === undefined)("kcr uninstall and kcr install", () => {
       world.deploy({ name: "image", schedule: RARELY, containers: [carrier(world)] }),
     ]);
     await Promise.all([capture(world, byHandler), world.checkpoint(byImage)]);
+    await waitFor("pods of other tests to be gone", async () => {
+      const { items } = await world.client.listAll(pods);
+      const others = items.filter(({ metadata }) => metadata.namespace !== world.namespace);
+      return !others.some(({ spec }) => spec?.runtimeClassName === "kcr");
+    });
   });
   afterAll(async () => {
     if (!isWhole) await installKcr(world.cluster);
