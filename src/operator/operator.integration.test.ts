@@ -31,17 +31,7 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
   beforeAll(async () => {
     client = Client.fromConfig({ kubeconfig });
     await installCrds(client);
-    const node = await client.create(nodes, {
-      apiVersion: "v1",
-      kind: "Node",
-      metadata: { name: "worker-op" },
-    });
-    await client.patch(
-      nodes,
-      node.metadata,
-      { type: "strategic", body: { status: { conditions: [{ type: "Ready", status: "True" }] } } },
-      { subresource: "status" },
-    );
+    await readyNode("worker-op");
     const operator = createOperator({
       client,
       namespace: await makeNamespace(client, "kcr-system"),
@@ -63,6 +53,15 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     await running;
   });
 
+  async function readyNode(name: string): Promise<void> {
+    const node = await client.create(nodes, { apiVersion: "v1", kind: "Node", metadata: { name } });
+    await client.patch(
+      nodes,
+      node.metadata,
+      { type: "strategic", body: { status: { conditions: [{ type: "Ready", status: "True" }] } } },
+      { subresource: "status" },
+    );
+  }
   const deployment = (namespace: string, name: string, cron?: string): Promise<Deployment> =>
     client.create(deployments, {
       apiVersion: "apps/v1",
@@ -81,13 +80,14 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     namespace: string,
     name: string,
     labels: Record<string, string>,
+    nodeName = "worker-op",
   ): Promise<Pod> => {
     const containers = ["app", "side"].map((container) => ({ name: container, image: "app:1" }));
     const pod = await client.create(pods, {
       apiVersion: "v1",
       kind: "Pod",
       metadata: { name, namespace, labels },
-      spec: { nodeName: "worker-op", containers },
+      spec: { nodeName, containers },
     } as Pod);
     const containerStatuses = containers.map((c) => ({
       ...c,
@@ -294,6 +294,24 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     expect(await of("default", (s) => "nodeName" in s)).toMatchObject({
       phase: "Pending",
       containerName: "app",
+    });
+  });
+
+  it("fails a request at once whose node is taken out of the cluster, for nobody ends it", async () => {
+    const namespace = await makeNamespace(client, "lost");
+    await readyNode("worker-lost");
+    await runningPod(namespace, "web", {}, "worker-lost");
+    await request(namespace, "lost", { podReference: { name: "web" } });
+    const status = (is: (phase: string) => boolean) =>
+      waitFor("the request", async () => {
+        const { status } = await client.get(requests, { namespace, name: "lost" });
+        return status?.nodeName !== undefined && is(status.phase ?? "") && status;
+      });
+    expect(await status(() => true)).toMatchObject({ phase: "Pending", nodeName: "worker-lost" });
+    await client.delete(nodes, { name: "worker-lost" });
+    expect(await status((phase) => phase !== "Pending")).toMatchObject({
+      phase: "Failed",
+      reason: "NodeLost",
     });
   });
 });

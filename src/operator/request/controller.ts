@@ -161,6 +161,13 @@ export function requestControllers(context: Context): Controller[] {
       await writeStatus(client, requests, request, { phase: "Pending", conditions: next });
   };
 
+  /** The requests that the agent of a node has; of one that is gone nobody ends them. */
+  const givenTo = (node: string): ObjectName[] =>
+    caches.requests
+      .byIndex(UNDER_WAY, UNDER_WAY)
+      .filter(({ status }) => status?.nodeName === node)
+      .map(({ metadata }) => metadata);
+
   return [
     new Controller({
       name: "request",
@@ -168,7 +175,12 @@ export function requestControllers(context: Context): Controller[] {
       metrics,
       workers: 2,
       reconcile: follow,
-      sources: [changesOf(caches.requests)],
+      sources: [
+        changesOf(caches.requests),
+        changesOf(caches.nodes, ({ metadata: { name } }) =>
+          caches.nodes.get(undefined, name) !== undefined ? [] : givenTo(name),
+        ),
+      ],
     }),
     // One worker and one key: the limits are kept by whoever sees all requests at once.
     new Controller({
