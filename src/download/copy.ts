@@ -6,6 +6,7 @@ import { TransferError } from "../transfer/errors.ts";
 import type { Identity } from "../transfer/identity.ts";
 import type { Throttle } from "../transfer/throttle.ts";
 import type { Archive } from "./archive.ts";
+import { namespaceOf } from "./owner.ts";
 import { cut, restOf, segmentsOf, sizeOf } from "./segments.ts";
 
 /** Of one download; others of the same copy share them. */
@@ -32,7 +33,10 @@ export const nodeWithCopy = ({ spec, status }: Checkpoint): string | undefined =
 /**
  * The archive of a Checkpoint, made again of the copy that its node has.
  *
- * Errors: TransferError: `missing` too for a copy that has not all of the archive; ArchiveError; the signal's reason.
+ * Guarantees: it is of a pod of the Checkpoint's namespace: whoever can write a status in one namespace must not reach
+ * the copies of another.
+ * Errors: TransferError: `missing` too for a copy that has not all of the archive, `refused` too for one of another
+ * namespace; ArchiveError; the signal's reason.
  */
 export async function openCopy(
   checkpoint: Checkpoint,
@@ -50,10 +54,16 @@ export async function openCopy(
   if (contentDigest(index) !== checkpoint.status?.contentDigest) {
     throw new TransferError("damaged", `node ${node}: its copy ${copy} is not what the Checkpoint says`);
   }
+  const name = `node ${node}: its copy ${copy}`;
+  const namespace = await namespaceOf(name, index.files, (file) =>
+    peer.read(copy, file, { from: 0, end: file.size }, signal),
+  );
+  if (namespace === undefined || namespace !== checkpoint.metadata.namespace) {
+    throw new TransferError("refused", `${name} is of another namespace's pod`);
+  }
   const rest = restOf(index);
   if (rest === undefined) {
-    const what = `node ${node}: its copy ${copy} is of an earlier version, and not all of the archive`;
-    throw new TransferError("missing", what);
+    throw new TransferError("missing", `${name} is of an earlier version, and not all of the archive`);
   }
   const content = peer.read(copy, rest, { from: 0, end: rest.size }, signal);
   const segments = await segmentsOf(index.files, rest, content, signal);

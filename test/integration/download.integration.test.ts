@@ -83,6 +83,7 @@ describe.skipIf(inject("kubeconfig") === undefined)("downloads", () => {
     await startPart();
     // Agent and download part are given their certificates.
     namespace = await makeNamespace(admin, "shop");
+    await dumped();
     await taken("first");
     const token = await tokenFor("first", "first");
     await waitFor("the first download", async () => (await fetched("first", token)).status === 200);
@@ -97,6 +98,7 @@ describe.skipIf(inject("kubeconfig") === undefined)("downloads", () => {
   beforeEach(async () => {
     lateMs = 0;
     namespace = await makeNamespace(admin, "shop");
+    await dumped();
   });
 
   const run = (work: Promise<unknown>): void => {
@@ -171,9 +173,16 @@ describe.skipIf(inject("kubeconfig") === undefined)("downloads", () => {
       now: () => new Date(),
     });
     run(transfer.run(stop.signal));
+    agentPort = () => transfer.port;
+  }
+  let agentPort: () => number | undefined;
+
+  /** Has the node take an archive of a pod of the namespace. */
+  async function dumped(): Promise<void> {
     const path = join(directory, "archive.tar");
     await mkdir(directory, { recursive: true });
     await writeCheckpoint(path, {
+      podNamespace: namespace,
       pages: randomContent(8 * MiB),
       more: [{ name: "container.log", content: "a line of log\n" }],
     });
@@ -186,9 +195,7 @@ describe.skipIf(inject("kubeconfig") === undefined)("downloads", () => {
       },
     };
     copy = await store.add(stream, never);
-    agentPort = () => transfer.port;
   }
-  let agentPort: () => number | undefined;
 
   async function startPart(): Promise<void> {
     part = await accountClient({ namespace: DOWNLOAD_NAMESPACE, name: "kcr-download" }, "download");
