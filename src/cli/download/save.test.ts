@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { link, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -89,6 +89,24 @@ describe("an archive", () => {
     expect([await readFile(file, "utf8"), remote.asked]).toEqual(["mine", []]);
     await save(remote, { file, force: true, signal: never });
     expect(await isWhole()).toBe(true);
+  });
+
+  test("is written into no other file, where somebody has put a link in its place", async () => {
+    const other = join(directory, "other");
+    await writeFile(other, "mine");
+    for (const put of [symlink, link]) {
+      await put(other, `${file}.part`);
+      const saving = save(remoteOf(), { file, force: true, signal: never });
+      await expect(saving).rejects.toMatchObject({ code: "FileExists" });
+      expect(await readFile(other, "utf8")).toBe("mine");
+      await rm(`${file}.part`);
+    }
+  });
+
+  test("is for its owner alone, also where others could read what was there", async () => {
+    await writeFile(`${file}.part`, content.subarray(0, 1000), { mode: 0o644 });
+    await save(remoteOf(), { file, force: false, signal: never });
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 
   test("that nobody wants any more stays as far as it has come", async () => {

@@ -1,4 +1,5 @@
 import { createHash, type Hash } from "node:crypto";
+import { constants } from "node:fs";
 import { access, type FileHandle, open, rename } from "node:fs/promises";
 import { KcrError } from "../../api/errors.ts";
 import type { RemoteArchive } from "./fetch.ts";
@@ -41,7 +42,7 @@ export async function save(
 ): Promise<void> {
   const { file, signal, onProgress = () => {} } = options;
   await assertFree(options);
-  await using part = await open(partOf(file), "a+", MODE);
+  await using part = await openPart(partOf(file));
   const before = await part.stat();
   if (before.size > remote.size) await part.truncate(0);
   let digest = await complete();
@@ -75,6 +76,31 @@ export async function save(
       onProgress(done, "fetching");
     }
     return `sha256:${hash.digest("hex")}`;
+  }
+}
+
+/**
+ * A file that only its owner can read, whatever there was before. In a directory of everybody's another person could
+ * have put a link there, or a file that stays his.
+ */
+async function openPart(path: string): Promise<FileHandle> {
+  const { O_RDWR, O_CREAT, O_APPEND, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants;
+  const foreign = (cause?: unknown) =>
+    new KcrError("FileExists", `${path} is there already, and is no file of yours`, { cause });
+  const file = await open(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, MODE).catch(
+    (error: NodeJS.ErrnoException) => {
+      throw error.code === "ELOOP" ? foreign(error) : error;
+    },
+  );
+  try {
+    const stats = await file.stat();
+    const isOwn = process.getuid === undefined || stats.uid === process.getuid();
+    if (!stats.isFile() || !isOwn || stats.nlink > 1) throw foreign();
+    await file.chmod(MODE);
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
   }
 }
 
