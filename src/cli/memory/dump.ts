@@ -1,13 +1,14 @@
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import type { CheckpointArchive } from "../../archive/checkpoint.ts";
 import type { AddressSpace } from "../../archive/memory.ts";
 import { type Selection, selectedMemory } from "../../archive/memory-search.ts";
+import { UsageError } from "../errors.ts";
 import { type Io, write } from "../io.ts";
 import { Hexdump } from "../output/hexdump.ts";
 import { startProgress } from "../output/progress.ts";
 import { safe } from "../output/safe.ts";
 import { size } from "../output/sizes.ts";
-import { processMemories } from "./processes.ts";
+import { assertProcess, processMemories } from "./processes.ts";
 
 export interface DumpRequest extends Selection {
   pid: number;
@@ -41,7 +42,9 @@ export async function dumpTo(
   target: string,
   { pid, ...selection }: DumpRequest,
 ): Promise<void> {
-  await using file = target === "-" ? undefined : await open(target, "w", OWNER_ONLY);
+  // Before the file, which loses what it holds.
+  await assertProcess(archive, pid);
+  await using file = target === "-" ? undefined : await openTarget(archive, target);
   const sink: Sink = { io, file, position: 0 };
   using progress = startProgress(io, `writing ${target}`);
   const shown = () => progress.update({ done: sink.position });
@@ -49,6 +52,17 @@ export async function dumpTo(
     if (selection.range) await dumpRange(sink, space, selection.range, shown);
     else await dumpHeld(sink, space, selection, shown);
   }
+}
+
+/** An empty file for its owner alone, whatever was there. Errors: UsageError for the archive itself. */
+async function openTarget({ path }: CheckpointArchive, target: string): Promise<FileHandle> {
+  const [own, there] = await Promise.all([path, target].map((one) => stat(one).catch(() => undefined)));
+  if (own !== undefined && own.ino === there?.ino && own.dev === there.dev) {
+    throw new UsageError(`${target} is the archive itself`);
+  }
+  const file = await open(target, "w", OWNER_ONLY);
+  if ((await file.stat()).isFile()) await file.chmod(OWNER_ONLY);
+  return file;
 }
 
 interface Sink {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
@@ -158,6 +158,18 @@ describe("dumping", () => {
     expect(bytes.length).toBe(0x12010 - 0x10060);
     expect(bytes.subarray(4, 15).toString()).toBe("secret=hush");
     expect(bytes.subarray(-17)).toEqual(Buffer.concat([Buffer.from("r"), Buffer.alloc(16)]));
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+  });
+
+  test("takes from no file what it holds when it comes to nothing, and is for its owner alone", async () => {
+    const file = join(directory, "mine.bin");
+    await writeFile(file, "mine", { mode: 0o644 });
+    expect(await mem("-p", "77", "--dump", file)).toMatchObject({ exit: EXIT.usage });
+    expect(await readFile(file, "utf8")).toBe("mine");
+    const { size } = await stat(archive);
+    expect(await mem("-p", "1", "--dump", archive)).toMatchObject({ exit: EXIT.usage });
+    expect((await stat(archive)).size).toBe(size);
+    await mem("-p", "1", "--vma", "heap", "--dump", file);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 

@@ -29,6 +29,11 @@ export async function* processMemories(
   }
 }
 
+/** Errors: as `processMemories`. */
+export async function assertProcess({ tar }: Pick<CheckpointArchive, "tar">, pid: number): Promise<void> {
+  assertRunning((await readProcesses(tar)).find(pid), pid);
+}
+
 function assertRunning(process: Process | undefined, pid: number): void {
   if (process === undefined) throw new UsageError(`no process ${pid}: kcr ps lists those that there are`);
   if (!isRunning(process))
