@@ -3,7 +3,13 @@ import { InvalidArgumentError, Option } from "commander";
 /** Flags that several commands have. */
 export const allNamespaces = (): Option => new Option("-A, --all-namespaces", "of all namespaces");
 export const selector = (what: string): Option =>
-  new Option("-l, --selector <labels>", `only ${what} with these labels: app=x,tier!=web`);
+  new Option("-l, --selector <labels>", `only ${what} with these labels: app=x,tier!=web`).argParser(labels);
+
+/** An empty selector is one that a script has forgotten to set, and would mean everything there is. */
+function labels(text: string): string {
+  if (text.trim() === "") throw new InvalidArgumentError("labels are wanted, such as app=x.");
+  return text;
+}
 export const yes = (): Option => new Option("-y, --yes", "do not ask");
 
 /** `30s`, `5m`, `1h30m`, or seconds: as seconds. Errors: commander's, which names the flag. */

@@ -48,6 +48,16 @@ describe("the program", () => {
     }
   });
 
+  it("takes no selector that a script has forgotten to set for everything there is", async () => {
+    for (const args of [
+      ["delete", "-l", "", "--yes"],
+      ["checkpoint", "-l", " "],
+    ]) {
+      const { exit, err } = await kcr([...args, "--kubeconfig", "/nonexistent"]);
+      expect([exit, err]).toEqual([EXIT.usage, expect.stringContaining("labels are wanted")]);
+    }
+  });
+
   it("ends with 130 when it was interrupted, and says nothing more", async () => {
     const io = testIo({ signal: AbortSignal.abort(new Error("interrupted")) });
     expect(await kcr(["version", "--kubeconfig", "/nonexistent"], io)).toEqual({
