@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chooseAdmitted, isUnderWay, isWaiting, type Waiting } from "./admission.ts";
+import { ACCEPTED, chooseAdmitted, chooseTold, isUnderWay, isWaiting, type Waiting } from "./admission.ts";
 
 const waiting = (name: string, more: Partial<Waiting> & { asked?: true } = {}): Waiting => ({
   request: {
@@ -87,5 +87,17 @@ describe("of the requests that wait", () => {
         },
       ),
     );
+  });
+  it("those that wait for long say so once, some at a time, for nobody is looked at meanwhile", () => {
+    const held = Array.from({ length: 100 }, (_, n) => waiting(`${n}`));
+    const at = (seconds: number) => new Date(Date.parse("2026-01-01T00:00:00Z") + seconds * 1000);
+    expect(chooseTold(held, at(4))).toEqual({ told: [], isMore: true });
+    const first = chooseTold(held, at(6));
+    expect(first).toEqual({ told: held.slice(0, 64), isMore: true });
+    for (const { request } of first.told) {
+      const said = { type: ACCEPTED, status: "False" as const, reason: "Queued", message: "" };
+      request.status = { conditions: [{ ...said, lastTransitionTime: "2026-01-01T00:00:06Z" }] };
+    }
+    expect(chooseTold(held, at(7))).toEqual({ told: held.slice(64), isMore: false });
   });
 });

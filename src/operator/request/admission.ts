@@ -1,5 +1,9 @@
+import { findCondition } from "../../api/conditions.ts";
 import { isTerminal } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
+
+/** Condition of a request: False while it waits for its turn. */
+export const ACCEPTED = "Accepted";
 
 /** One that is being deleted is nobody's to take up, however long others keep it: it holds no place. */
 const isOpen = (request: CheckpointRequest): boolean =>
@@ -63,6 +67,25 @@ export function chooseAdmitted(
     chosen.admitted.push(one);
   }
   return chosen;
+}
+
+/** A request that waits longer than this for others to end says so, in milliseconds. */
+const QUEUED_AFTER_MS = 5000;
+/** So many at once are to say so: meanwhile nobody looks who may go. */
+const MOST_TOLD = 64;
+
+/** Which of those held are to say now that they wait, and whether there will be more of them by the clock alone. */
+export function chooseTold(held: readonly Waiting[], now: Date): { told: Waiting[]; isMore: boolean } {
+  const told: Waiting[] = [];
+  let isMore = false;
+  for (const one of held) {
+    const { metadata, status } = one.request;
+    if (findCondition(status?.conditions, ACCEPTED)?.status === "False") continue;
+    const isLate = now.getTime() - Date.parse(metadata.creationTimestamp ?? "") > QUEUED_AFTER_MS;
+    if (isLate && told.length < MOST_TOLD) told.push(one);
+    else isMore = true;
+  }
+  return { told, isMore };
 }
 
 function byUrgency(a: Waiting, b: Waiting): number {

@@ -2,20 +2,17 @@ import { setCondition } from "../../api/conditions.ts";
 import { isTerminal, requests } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { isNotFound, isStale } from "../../kube/errors.ts";
 import { nodes, type ObjectName, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import { type Context, UNDER_WAY, WAITING } from "../context.ts";
-import { chooseAdmitted, type Waiting } from "./admission.ts";
+import { ACCEPTED, chooseAdmitted, chooseTold, type Waiting } from "./admission.ts";
 import { decideRequest } from "./decide.ts";
 
 /** How soon to look again for a node that is not ready, in milliseconds. */
 const HOLD_MS = 1000;
-/** A request that waits longer than this for others to end says so, in milliseconds. */
-const QUEUED_AFTER_MS = 5000;
 /** Requests that are looked at, and given to their agents, at once. */
 const AT_ONCE = 8;
-/** Condition of a request: False while it waits for its turn. */
-const ACCEPTED = "Accepted";
 /** The one key of the controller that gives requests to agents. */
 const ADMISSION: ObjectName = { name: "admission" };
 
@@ -123,11 +120,11 @@ export function requestControllers(context: Context): Controller[] {
     const outcomes = await eachOf(admitted, ({ request, node, isNodeDown }) =>
       look(request, (name) => name === node && isNodeDown !== true && nodeReady(name)),
     );
-    const late = held.filter(isLate);
-    await eachOf(late, ({ request }) => sayQueued(request));
+    const { told, isMore } = chooseTold(held, now());
+    await eachOf(told, ({ request }) => sayQueued(request));
     const isNotReady = outcomes.some(({ type }) => type === "again");
     // Whatever ends is heard of; the clock is needed only for nodes that are not ready, and for what is not yet late.
-    return isNotReady || held.length > late.length ? again(HOLD_MS) : done;
+    return isNotReady || isMore ? again(HOLD_MS) : done;
   };
 
   const asWaiting = (request: CheckpointRequest): Waiting => {
@@ -144,8 +141,6 @@ export function requestControllers(context: Context): Controller[] {
           : caches.schedules.get(namespace, schedule)?.status?.lastSuccessfulTime,
     };
   };
-  const isLate = ({ request }: Waiting): boolean =>
-    now().getTime() - Date.parse(request.metadata.creationTimestamp ?? "") > QUEUED_AFTER_MS;
 
   /** Says once that a request waits for its turn. */
   const sayQueued = async (request: CheckpointRequest): Promise<void> => {
@@ -157,8 +152,13 @@ export function requestControllers(context: Context): Controller[] {
       { type: ACCEPTED, status: "False", reason: "Queued", message },
       now(),
     );
-    if (next !== conditions)
+    if (next === conditions) return;
+    try {
       await writeStatus(client, requests, request, { phase: "Pending", conditions: next });
+    } catch (error) {
+      // It has changed, or is gone: its change leads here again.
+      if (!isStale(error) && !isNotFound(error)) throw error;
+    }
   };
 
   /** The requests that the agent of a node has; of one that is gone nobody ends them. */
