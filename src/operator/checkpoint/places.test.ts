@@ -38,6 +38,8 @@ describe("the places of a Checkpoint", () => {
 
   test("are not more than there is room for", () => {
     const many = Array.from({ length: 100 }, (_, i) => `node-${i}`);
-    expect(placesOf(checkpoint([image, on("own")]), many, now)).toHaveLength(62);
+    const places = placesOf(checkpoint([image, on("own")]), many, now);
+    expect(places).toHaveLength(62);
+    expect(placesOf(checkpoint(places), many.toReversed(), now)).toBeUndefined();
   });
 });

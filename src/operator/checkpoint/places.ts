@@ -16,7 +16,13 @@ export function placesOf(
 ): Place[] | undefined {
   const isOver = status?.phase === undefined || metadata.deletionTimestamp !== undefined;
   if (isOver) return undefined;
-  const others = new Set(nodes.filter((node) => node !== spec.nodeName).slice(0, TOLD));
+  // Sorted, so that of more than that it is the same ones every time, in whatever order they are known.
+  const others = new Set(
+    nodes
+      .filter((node) => node !== spec.nodeName)
+      .sort()
+      .slice(0, TOLD),
+  );
   const old = status.copies ?? [];
   const kept = old.filter(
     ({ kind, node = "" }) => kind !== "Node" || node === spec.nodeName || others.has(node),
