@@ -32,6 +32,7 @@ export function registerInstall(program: Command, io: Io): void {
       ]),
     )
     .option("--settings <file>", "more settings, as in config/settings.yaml")
+    .option("--handler", "give the nodes the runtime handler (default, unless it was installed without)")
     .option("--no-handler", "leave the nodes alone: no runtime handler, and nothing privileged")
     .option("--no-wait", "do not wait until it has come up")
     .option("--timeout <seconds>", "how long to wait", seconds, 300)
@@ -66,8 +67,9 @@ ${examples([
       }
       const { client, again } = await connect(clusterFlagsOf(command));
       try {
-        const { findInstalled } = await import("../install/installed.ts");
-        const installed = await findInstalled(client, io.signal);
+        const { findInstalled, hasHandler } = await import("../install/installed.ts");
+        const found = await findInstalled(client, io.signal);
+        const installed = found && { ...found, handler: await hasHandler(client, io.signal) };
         const { objects, selftest } = await choose(flags, installed);
         const { applyAll, removeBoundInstaller, waitUntilReady } = await import("../install/install.ts");
         {

@@ -11,7 +11,8 @@ export interface Choices extends SettingFlags {
   image?: string;
   /** A file with more settings. */
   settings?: string;
-  handler: boolean;
+  /** Whether nodes get the runtime handler. */
+  handler?: boolean;
 }
 
 /**
@@ -19,7 +20,7 @@ export interface Choices extends SettingFlags {
  *
  * Errors: UsageError where something that is needed was said neither now nor before.
  */
-export async function choose(flags: Choices, installed: Installed | undefined) {
+export async function choose(flags: Choices, installed: (Installed & { handler: boolean }) | undefined) {
   const image = flags.image ?? installed?.image;
   if (!image) {
     throw new UsageError(
@@ -33,6 +34,7 @@ export async function choose(flags: Choices, installed: Installed | undefined) {
   }
   const file = flags.settings === undefined ? undefined : parse(await readFile(flags.settings, "utf8"));
   const { settings, written } = chooseSettings(installed?.written, file, settingsOfFlags(flags));
-  const objects = manifests({ image, settings, written: stringify(written), handler: flags.handler });
+  const handler = flags.handler ?? installed?.handler ?? true;
+  const objects = manifests({ image, settings, written: stringify(written), handler });
   return { objects, selftest: settings.selftest.enabled };
 }

@@ -2,7 +2,7 @@ import { parse } from "yaml";
 import { type Settings, settings } from "../../api/settings.ts";
 import type { Client } from "../../kube/client.ts";
 import { isNotFound } from "../../kube/errors.ts";
-import { configMaps, type Deployment, deployments } from "../../kube/resources.ts";
+import { configMaps, type Deployment, deployments, serviceAccounts } from "../../kube/resources.ts";
 
 /** Where kcr's programs are; the name is part of its manifests and of its policies. */
 export const KCR_NAMESPACE = "kcr-system";
@@ -38,6 +38,15 @@ export async function findInstalled(client: Client, signal: AbortSignal): Promis
     image: spec.containers[0]?.image ?? "",
     written: text === undefined ? undefined : parse(text),
   };
+}
+
+/**
+ * Whether kcr was installed with the handler for nodes. By its installer's account, which is applied before everything
+ * that runs: an installation that was cut short is known too.
+ */
+export async function hasHandler(client: Client, signal: AbortSignal): Promise<boolean> {
+  const name = { namespace: KCR_NAMESPACE, name: INSTALLER };
+  return (await absent(client.get(serviceAccounts, name, { signal }))) !== undefined;
 }
 
 /** The settings that kcr goes by; undefined where they are not to be read. */
