@@ -21,6 +21,7 @@ import { isForbidden } from "../../src/kube/errors.ts";
 import { forwardPort } from "../../src/kube/port-forward.ts";
 import {
   type KubeObject,
+  namespaces,
   type ObjectName,
   type Pod,
   pods,
@@ -325,6 +326,7 @@ describe.skipIf(cluster === undefined)("a person who wants the bytes of a Checkp
         subresource: "status",
       });
       await expect(forging).rejects.toSatisfy(isForbidden);
+      await world.client.delete(namespaces, { name: elsewhere });
     });
 
     it("in the namespace but not to the port is told which", async () => {

@@ -24,6 +24,15 @@ describe.skipIf(cluster === undefined)("kcr uninstall and kcr install", () => {
   let isWhole = true;
   beforeAll(async () => {
     world = await World.enter(cluster!, "cli-install");
+    // Pods and workloads of the files before this one would be counted too.
+    await waitFor(
+      "what other tests have left to go",
+      async () => {
+        const { items } = await world.client.list(namespaces);
+        return items.every(({ metadata }) => metadata.deletionTimestamp === undefined);
+      },
+      { timeoutMs: 180_000 },
+    );
     work = await mkdtemp(join(tmpdir(), "cli-install-"));
     const operator = { namespace: "kcr-system", name: "kcr-operator" };
     image = (await world.client.get(deployments, operator)).spec?.template.spec?.containers[0]?.image ?? "";
