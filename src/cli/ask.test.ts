@@ -24,6 +24,11 @@ describe("a question", () => {
     expect(io.written.err).toBe("");
   });
 
+  it("that a person would not see is not taken for answered", async () => {
+    const io = testIo({ terminal: { in: true, out: true, err: false } });
+    await expect(confirm(io, "Go on?")).rejects.toThrow("Go on? Nobody sees this question: say --yes");
+  });
+
   it("ends when it is interrupted, with what follows on a line of its own", async () => {
     const interrupt = new AbortController();
     const io = testIo({ tty: true, stdin: new PassThrough(), signal: interrupt.signal });
