@@ -3,7 +3,7 @@ import { KcrError } from "../api/errors.ts";
 import { ArchiveError } from "../archive/errors.ts";
 import { ApiError, ConnectionError } from "../kube/errors.ts";
 import { RegistryError } from "../oci/errors.ts";
-import { errorLines, explain } from "./errors.ts";
+import { errorLines, explain, told } from "./errors.ts";
 
 const api = (status: number, message: string, name?: string) =>
   new ApiError("GET /apis/x/v1/things?limit=500", { status, message, details: { name } });
@@ -41,6 +41,13 @@ describe("an error", () => {
     ["text", "Internal", "text"],
   ])("%s has the code %s", (error, code, message) => {
     expect(explain(error)).toMatchObject({ code, message });
+  });
+
+  it("of a reason that is no code of ours is Internal, whatever it is called", () => {
+    expect(told("PodNotFound", "no pod").code).toBe("PodNotFound");
+    for (const reason of ["toString", "__proto__", "OfANewerKcr", undefined]) {
+      expect(told(reason, "x").code).toBe("Internal");
+    }
   });
 
   it("is shown with what to do, and with nothing that a terminal would obey", () => {

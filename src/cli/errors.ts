@@ -35,7 +35,7 @@ export function explain(error: unknown): KcrError {
  * reason that this program does not know is of a newer kcr.
  */
 export function told(reason: string | undefined, message: string): KcrError {
-  const code = reason !== undefined && reason in ERRORS ? (reason as ErrorCode) : "Internal";
+  const code = reason !== undefined && Object.hasOwn(ERRORS, reason) ? (reason as ErrorCode) : "Internal";
   const { remedy } = ERRORS[code];
   const text = message.trimEnd();
   return new KcrError(code, text.endsWith(remedy) ? text.slice(0, -remedy.length).trimEnd() : text);
