@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { stringify } from "yaml";
 import { localSettings } from "../../../cluster/install.ts";
-import { deployments, nodes, type Pod, pods } from "../../../src/kube/resources.ts";
+import { deployments, namespaces, nodes, type Pod, pods } from "../../../src/kube/resources.ts";
 import { kcr } from "../../support/cli.ts";
 import { installKcr } from "../../support/install.ts";
 import { advance, carrier, mark } from "../../support/programs.ts";
