@@ -52,7 +52,10 @@ export async function write(
 }
 
 /** Lines to stdout. */
-export const print = (io: Io, ...lines: string[]): Promise<void> =>
+export const print = (io: Io, ...lines: string[]): Promise<void> => printAll(io, lines);
+
+/** As {@link print}, of however many lines: a call can have only so many arguments. */
+export const printAll = (io: Io, lines: readonly string[]): Promise<void> =>
   write(io.stdout, lines.map((line) => `${line}\n`).join(""), io.signal);
 
 /** What a person at a terminal may want to do next; scripts are not told. */

@@ -5,7 +5,7 @@ import { completes } from "../completion/sources.ts";
 import { errorLines } from "../errors.ts";
 import { EXIT } from "../exit.ts";
 import type { Part, Report } from "../inspect/report.ts";
-import { type Io, print } from "../io.ts";
+import { type Io, printAll } from "../io.ts";
 import { painter } from "../output/colour.ts";
 import { type Format, show } from "../output/print.ts";
 import { withRegistryFlags } from "../registry.ts";
@@ -84,6 +84,9 @@ export function registerInspect(program: Command, io: Io): void {
         import("../inspect/text.ts"),
         import("../inspect/tree.ts"),
       ]);
-      await print(io, ...reports.flatMap((report) => treeLines([reportTree(report)], painter(io))));
+      await printAll(
+        io,
+        reports.flatMap((report) => treeLines([reportTree(report)], painter(io))),
+      );
     });
 }

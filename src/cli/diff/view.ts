@@ -1,4 +1,4 @@
-import { type Io, print } from "../io.ts";
+import { type Io, print, printAll } from "../io.ts";
 import { painter, type Tone } from "../output/colour.ts";
 import { safe } from "../output/safe.ts";
 import { size } from "../output/sizes.ts";
@@ -28,7 +28,7 @@ export async function showDiff(io: Io, diff: CheckpointDiff): Promise<void> {
     }
   }
   if (memory && memory.length > 0) await print(io, "", paint("bold", "memory"));
-  for (const process of memory ?? []) await print(io, ...memoryLines(process));
+  for (const process of memory ?? []) await printAll(io, memoryLines(process));
   if (!diff.differ) await print(io, "", "no differences");
 }
 

@@ -186,3 +186,8 @@ it("a tree of any depth is drawn, no wider than can be seen", () => {
   expect(lines.at(-1)).toMatch(/└─ 20000 p$/);
   expect(lines.at(-1)!.length).toBeLessThan(300);
 });
+
+it("a tree may be of any width", () => {
+  const below = Array.from({ length: 200_000 }, (_, n) => ({ text: `${n}` }));
+  expect(treeLines([{ text: "root", below }], (_, text) => text)).toHaveLength(200_001);
+});

@@ -24,7 +24,7 @@ export function treeLines(roots: readonly Branch[], paint: Paint): string[] {
     lines.push(isRoot ? branch.text : `${paint("dim", `${lead}${isLast ? "└─ " : "├─ "}`)}${branch.text}`);
     const deeper = isRoot ? "" : `${lead}${isLast ? "   " : "│  "}`;
     // Deeper than any screen is wide, depth is not shown by more blanks.
-    left.push(...pending(branch.below ?? [], deeper.slice(0, 240), false));
+    for (const one of pending(branch.below ?? [], deeper.slice(0, 240), false)) left.push(one);
   }
   return lines;
 }

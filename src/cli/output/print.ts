@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import { type Io, print } from "../io.ts";
+import { type Io, print, printAll } from "../io.ts";
 import { painter } from "./colour.ts";
 import { escapeUnsafe, isSafe, safe, safeJson } from "./safe.ts";
 import { type Column, table } from "./table.ts";
@@ -32,7 +32,10 @@ export async function show<Row>(io: Io, format: Format, view: View<Row>): Promis
     case "yaml":
       return print(io, (await yaml(view.data)).trimEnd());
     case "name":
-      return print(io, ...view.rows.map((row) => safe(view.name?.(row) ?? "")));
+      return printAll(
+        io,
+        view.rows.map((row) => safe(view.name?.(row) ?? "")),
+      );
     case "table":
     case "wide": {
       if (view.rows.length === 0 && view.none !== undefined) {
@@ -40,7 +43,7 @@ export async function show<Row>(io: Io, format: Format, view: View<Row>): Promis
         return;
       }
       const { columns, rows, headers } = view;
-      return print(io, ...table(columns, rows, { wide: format === "wide", headers, paint: painter(io) }));
+      return printAll(io, table(columns, rows, { wide: format === "wide", headers, paint: painter(io) }));
     }
     default:
       return format satisfies never;

@@ -81,3 +81,10 @@ describe("what is shown", () => {
     expect(io.written).toEqual({ out: "", err: "no rows\n" });
   });
 });
+
+it.each(["table", "name"] as const)("as many rows as a hostile archive has are shown: %s", async (format) => {
+  const io = testIo();
+  const many = Array.from({ length: 200_000 }, (_, n) => ({ name: `${n}` }));
+  await show(io, format, { columns: columns.slice(0, 1), rows: many, data: [], name: ({ name }) => name });
+  expect(io.written.out.endsWith("199998\n199999\n")).toBe(true);
+});
