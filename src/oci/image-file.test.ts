@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
@@ -117,3 +117,11 @@ test.each(["image.tar", "layout"])(
     expect(await readdir(directory)).toEqual([name]);
   },
 );
+
+test("an image is for its owner alone, for memory is in it", async () => {
+  const archive = await archiveTar();
+  for (const output of ["image.tar", "layout"]) {
+    await write(bytesSource(archive), output);
+    expect((await stat(join(directory, output))).mode & 0o077).toBe(0);
+  }
+});

@@ -29,7 +29,7 @@ export interface ImageFile extends Descriptor {
  * Makes an image of a checkpoint archive in an OCI layout: a directory, or a tar of one, as runtimes and other tools
  * load it. The same archive and options give the same digest as `pushCheckpointImage`.
  *
- * Guarantees: `output` is there only once it is whole. Memory does not grow with the archive.
+ * Guarantees: `output` is there only once it is whole, and for its owner alone. Memory does not grow with the archive.
  * Errors: those of the file system, `EEXIST` for an output that is there already; the source's own; the signal's
  * reason.
  */
@@ -81,6 +81,9 @@ function namesOf(reference: Reference): Record<string, string> {
   };
 }
 
+/** Whoever reads a checkpoint reads the secrets in it. */
+const OWNER_ONLY = 0o600;
+
 /** One file of an OCI layout, by its path in it. */
 interface LayoutFile {
   name: string;
@@ -89,14 +92,14 @@ interface LayoutFile {
 
 async function writeDirectory(path: string, files: readonly LayoutFile[], count: (bytes: number) => void) {
   for (const { name, source } of files) {
-    await mkdir(dirname(join(path, name)), { recursive: true });
-    await using file = await open(join(path, name), "wx");
+    await mkdir(dirname(join(path, name)), { recursive: true, mode: 0o700 });
+    await using file = await open(join(path, name), "wx", OWNER_ONLY);
     await copy(source, file, count);
   }
 }
 
 async function writeTar(path: string, files: readonly LayoutFile[], count: (bytes: number) => void) {
-  await using file = await open(path, "wx");
+  await using file = await open(path, "wx", OWNER_ONLY);
   for (const { name, source } of files) {
     await file.write(tarHeader(name, source.size));
     await copy(source, file, count);
