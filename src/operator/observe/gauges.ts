@@ -1,4 +1,5 @@
 import { Gauge, type Registry } from "prom-client";
+import { parseCron } from "../../api/cron.ts";
 import { isGood } from "../../api/kinds.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
 import { type Context, UNDER_WAY, WAITING } from "../context.ts";
@@ -51,7 +52,7 @@ export function registerGauges(
   );
   gauge(
     "kcr_schedule_overdue_seconds",
-    `For how long a schedule's newest slot has been without a good checkpoint. Of the ${MOST_WORKLOADS} oldest`,
+    `For how long a schedule's slots have been without a good checkpoint. Of the ${MOST_WORKLOADS} oldest`,
     labels,
     (set) => {
       for (const schedule of oldest(caches.schedules.list()))
@@ -105,10 +106,22 @@ function oldest(schedules: CheckpointSchedule[]): CheckpointSchedule[] {
     .slice(0, MOST_WORKLOADS);
 }
 
-/** How long the newest slot has waited for its good checkpoint; 0 when it has one, or none is wanted. */
-export function overdueSeconds({ spec, status }: CheckpointSchedule, now: Date): number {
+/** For how long a slot has waited for a good checkpoint, the first one since the last; 0 when it has one, or none is wanted. */
+export function overdueSeconds({ metadata, spec, status }: CheckpointSchedule, now: Date): number {
   const { lastRunTime, lastSuccessfulTime } = status ?? {};
   if (spec.suspend === true || lastRunTime === undefined) return 0;
   if (lastSuccessfulTime !== undefined && Date.parse(lastSuccessfulTime) >= Date.parse(lastRunTime)) return 0;
-  return Math.max(0, (now.getTime() - Date.parse(lastRunTime)) / 1000);
+  const since = lastSuccessfulTime ?? metadata.creationTimestamp;
+  const missed = since === undefined ? undefined : slotAfter(spec, new Date(since));
+  const first = Math.min(Date.parse(lastRunTime), missed?.getTime() ?? Number.POSITIVE_INFINITY);
+  return Math.max(0, (now.getTime() - first) / 1000);
+}
+
+function slotAfter({ schedule, timeZone }: CheckpointSchedule["spec"], time: Date): Date | undefined {
+  try {
+    return parseCron(schedule, timeZone).after(time);
+  } catch {
+    // It says so itself (condition Ready).
+    return undefined;
+  }
 }

@@ -127,6 +127,16 @@ describe("how things stand", () => {
     expect(lines.some((line) => line.includes('"s1499"'))).toBe(true);
     expect(lines.some((line) => line.includes('"s0"'))).toBe(false);
   });
+  it("what fails at every slot is overdue since the first of them", () => {
+    const failing = { lastRunTime: "2026-01-01T02:00:00Z" };
+    const saved = schedule("s", { ...failing, lastSuccessfulTime: "2025-12-31T22:00:05Z" });
+    expect(overdueSeconds(saved, now())).toBe(3 * 3600);
+    const never = schedule("s", failing);
+    never.metadata.creationTimestamp = "2025-12-31T23:30:00Z";
+    expect(overdueSeconds(never, now())).toBe(2 * 3600);
+    never.spec.schedule = "no cron";
+    expect(overdueSeconds(never, now())).toBe(0);
+  });
   it("nothing is overdue that is suspended or has not begun", () => {
     expect(overdueSeconds(schedule("s", { lastRunTime: "2026-01-01T00:00:00Z" }, true), now())).toBe(0);
     expect(overdueSeconds(schedule("s"), now())).toBe(0);
