@@ -121,12 +121,12 @@ async function waitForAll(
     await Promise.all(
       asked.map(async ({ of, request }) => {
         const what = `pod/${of.pod} container ${of.container}`;
-        const count = asked.length === 1 ? "" : `${ended} of ${asked.length} done, `;
+        const count = () => (asked.length === 1 ? "" : `${ended} of ${asked.length} done, `);
         try {
           const checkpoint = await untilGood(
             connection,
             request,
-            (text) => progress.update({ text: `${count}${what} is ${text}` }),
+            (text) => progress.update({ text: `${count()}${what} is ${text}` }),
             limit.signal,
           );
           results.set(request, checkpoint);
