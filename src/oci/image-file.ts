@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { type FileHandle, lstat, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type CheckpointImageConfig, encodeCheckpointImage } from "./checkpoint-image.ts";
@@ -46,8 +47,8 @@ export async function writeCheckpointImage(options: ImageFileOptions): Promise<I
     { name: blobName(image.digest), source: bytesSource(manifest.bytes) },
     { name: "index.json", source: bytesSource(encodeIndex({ ...image, annotations: namesOf(reference) })) },
   ];
-  const part = `${output}.part`;
-  await rm(part, { recursive: true, force: true });
+  // A name of its own: whatever else has one like it is somebody's.
+  const part = `${output}.${randomUUID().slice(0, 8)}.part`;
   let done = layer.size;
   const count = (bytes: number) => {
     signal?.throwIfAborted();

@@ -54,7 +54,7 @@ export async function removeData(step: Step): Promise<void> {
   step.done(`removed kcr's kinds${amount === 0 ? "" : `, with ${count(amount, "Checkpoint")}`}`);
 }
 
-/** Takes the finalizers off what nobody lets go of. */
+/** Takes kcr's finalizers off what nobody lets go of. */
 async function letGo(
   step: Step,
   kinds: readonly CustomResourceDefinition[],
@@ -64,7 +64,10 @@ async function letGo(
   for (const object of left.filter(({ metadata }) => metadata.finalizers?.length)) {
     const kind = kinds.find(({ spec }) => spec?.names.kind === object.kind);
     if (kind === undefined) continue;
-    const patch = { type: "merge", body: { metadata: { finalizers: null } } } as const;
+    const { resourceVersion, finalizers = [] } = object.metadata;
+    // Those of others are theirs to take off.
+    const others = finalizers.filter((finalizer) => !finalizer.startsWith(`${GROUP}/`));
+    const patch = { type: "merge", body: { metadata: { resourceVersion, finalizers: others } } } as const;
     await absent(client.patch(resourceFor(kind), object.metadata, patch, { signal }));
   }
   const bytes = left.filter(({ kind }) => kind === checkpoints.kind) as Checkpoint[];

@@ -44,7 +44,8 @@ export function countCheckpoint(metrics: OperatorMetrics, change: Change<Checkpo
     if (value !== undefined && value >= 0) metrics.observe(name, labels, value);
   };
 
-  if (isGood(object) && !isGood(previous)) {
+  // One that is good again, after its copy was made anew, became so once.
+  if (isGood(object) && findCondition(previous.status?.conditions, "Restorable") === undefined) {
     metrics.increment("kcr_checkpoints_good_total", engine);
     const since = findCondition(status?.conditions, "Restorable")?.lastTransitionTime;
     observe(

@@ -98,7 +98,9 @@ export function registerGauges(
 }
 
 /** Those whose newest good checkpoint is oldest, or missing. */
-function oldest(schedules: CheckpointSchedule[]): CheckpointSchedule[] {
+function oldest(all: CheckpointSchedule[]): CheckpointSchedule[] {
+  // Of what is suspended nobody expects anything.
+  const schedules = all.filter(({ spec }) => spec.suspend !== true);
   if (schedules.length <= MOST_WORKLOADS) return schedules;
   const savedTime = ({ status }: CheckpointSchedule) => status?.lastSuccessfulTime ?? "";
   return schedules

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { parseCron } from "../../api/cron.ts";
 import { KcrError } from "../../api/errors.ts";
 import { schedules } from "../../api/kinds.ts";
 import { SCHEDULE_ANNOTATION } from "../../api/labels.ts";
@@ -162,6 +163,7 @@ export function workloadController(
       schedule.metadata.deletionTimestamp === undefined &&
       controllerOf(schedule)?.uid === uid &&
       sameSpec(schedule.spec, { schedule: expression, selector: workload.spec?.selector ?? {} }) &&
+      isCron(expression) &&
       (resource.kind !== "Deployment" ||
         (workload.status?.conditions?.some(({ type, status }) => type === PROTECTED && status === "True") ??
           false))
@@ -203,6 +205,16 @@ export function workloadController(
       }),
     ],
   });
+}
+
+/** One that cannot be read is never settled: what is said of it may be of the one before. */
+function isCron(expression: string): boolean {
+  try {
+    parseCron(expression);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Whether the annotation's part of the spec already says so; what a person added besides it stays. */
