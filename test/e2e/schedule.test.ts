@@ -105,7 +105,9 @@ describe.skipIf(cluster === undefined).concurrent("schedules", () => {
     }
     const { lastRunTime = "", nextRunTime = "" } = (await world.schedule("chain")).status ?? {};
     expect(Date.parse(lastRunTime) / 1000).toBeGreaterThanOrEqual(slots.at(-1)!);
-    expect(Date.parse(nextRunTime) - Date.parse(lastRunTime)).toBe(60_000);
+    // A schedule acts up to a tenth of the time between its slots later, always at the same place of its own.
+    const ahead = Date.parse(nextRunTime) - Date.parse(lastRunTime);
+    expect([ahead >= 60_000, ahead < 66_000], `${ahead} ms`).toEqual([true, true]);
   });
 
   it("of one name in two namespaces: each container comes back with its own state, from a repository of its own", async () => {
