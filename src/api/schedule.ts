@@ -68,7 +68,9 @@ export type ScheduleSpec = z.input<typeof scheduleSpec>;
 
 export const scheduleStatus = z.object({
   lastRunTime: time.optional().describe("Due time of the newest slot that was decided."),
-  nextRunTime: time.optional(),
+  nextRunTime: time
+    .optional()
+    .describe("When the next slot is acted upon: its due time, and always as much later for one schedule."),
   lastSuccessfulTime: time.optional().describe("When the newest good checkpoint was taken."),
   observedGeneration: z.int().optional(),
   conditions: conditions.optional(),
