@@ -184,8 +184,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a busy node keeps the others waiting",
     file: "src/operator/request/admission.ts",
-    find: "chosen.held.push(one);\n      continue;",
-    replace: "chosen.held.push(one);\n      if (free > 0) break;\n      continue;",
+    find: "chosen.held.push(one);\n      return false;",
+    replace: "chosen.held.push(one);\n      if (free > 0) free = 0;\n      return false;",
     test: unit("src/operator/request/admission.test.ts", "keep no other node waiting"),
   },
   {
@@ -194,6 +194,13 @@ export const mutants: readonly Mutant[] = [
     find: 'compare(a.savedTime ?? "", b.savedTime ?? "") ||',
     replace: 'compare(b.savedTime ?? "", a.savedTime ?? "") ||',
     test: unit("src/operator/request/admission.test.ts", "those of people go first"),
+  },
+  {
+    fault: "a namespace with endless requests keeps all others waiting",
+    file: "src/operator/request/admission.ts",
+    find: "turnOf(a) - turnOf(b)",
+    replace: "0",
+    test: unit("src/operator/request/admission.test.ts", "namespaces take turns"),
   },
   {
     fault: "all schedules of one cron act in the same second",

@@ -2,9 +2,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ACCEPTED, chooseAdmitted, chooseTold, isUnderWay, isWaiting, type Waiting } from "./admission.ts";
 
-const waiting = (name: string, more: Partial<Waiting> & { asked?: true } = {}): Waiting => ({
+const waiting = (
+  name: string,
+  more: Partial<Waiting> & { asked?: true; namespace?: string } = {},
+): Waiting => ({
   request: {
-    metadata: { name, uid: name, creationTimestamp: "2026-01-01T00:00:00Z" },
+    metadata: { name, namespace: more.namespace, uid: name, creationTimestamp: "2026-01-01T00:00:00Z" },
     spec: {
       podReference: { name: "web" },
       ...(more.asked ? {} : { checkpointScheduleRef: { apiVersion: "v1", kind: "S", name: "s" } }),
@@ -60,7 +63,12 @@ describe("of the requests that wait", () => {
   });
   it("as many go as both limits allow, and none that need not wait is held", () => {
     const node = fc.constantFrom("a", "b", "c", undefined);
-    const one = fc.record({ node, savedTime: fc.option(fc.constantFrom("1", "2", "3"), { nil: undefined }) });
+    const namespace = fc.constantFrom("x", "y", "z");
+    const one = fc.record({
+      node,
+      namespace,
+      savedTime: fc.option(fc.constantFrom("1", "2", "3"), { nil: undefined }),
+    });
     fc.assert(
       fc.property(
         fc.array(one, { maxLength: 30 }),
@@ -68,7 +76,7 @@ describe("of the requests that wait", () => {
         fc.integer({ min: 1, max: 8 }),
         fc.integer({ min: 1, max: 4 }),
         (some, busy, perCluster, perNode) => {
-          const all = some.map((w, n) => ({ ...waiting(`${n}`), node: w.node, savedTime: w.savedTime }));
+          const all = some.map((w, n) => ({ ...waiting(`${n}`, w), node: w.node }));
           const underWay = new Map(Object.entries(busy));
           const before = [...underWay.values()].reduce((sum, count) => sum + count, 0);
           const { admitted, held } = chooseAdmitted(all, underWay, { perCluster, perNode });
@@ -86,6 +94,47 @@ describe("of the requests that wait", () => {
           }
         },
       ),
+    );
+  });
+  it("namespaces take turns, each with its most urgent first, whatever another one asks for", () => {
+    const many = [1, 2, 3, 4].map((n) =>
+      waiting(`people${n}`, { namespace: "p", node: `${n}`, asked: true }),
+    );
+    const old = waiting("old", { namespace: "s", node: "5", savedTime: "2026-01-01T01:00:00Z" });
+    const young = waiting("young", { namespace: "s", node: "6", savedTime: "2026-01-01T05:00:00Z" });
+    const all = [young, ...many, old];
+    const chosen = (perCluster: number, turns: string[] = []) =>
+      names(chooseAdmitted(all, new Map(), { perCluster, perNode: 1 }, turns).admitted);
+    expect(chosen(4)).toEqual(["people1", "old", "people2", "young"]);
+    // With one place at a time too.
+    expect(chosen(1)).toEqual(["people1"]);
+    expect(chosen(1, ["p"])).toEqual(["old"]);
+    expect(chosen(1, ["p", "s"])).toEqual(["people1"]);
+    expect(chosen(1, ["s", "p"])).toEqual(["old"]);
+  });
+  it("two namespaces that could both fill the cluster have as many places each", () => {
+    const some = (namespace: string) =>
+      fc
+        .array(
+          fc.record({
+            asked: fc.constantFrom(true as const, undefined),
+            savedTime: fc.constantFrom("1", "2"),
+          }),
+        )
+        .map((all) =>
+          all.map((more, n) => waiting(`${namespace}${n}`, { ...more, namespace, node: `${namespace}${n}` })),
+        );
+    fc.assert(
+      fc.property(some("a"), some("b"), fc.integer({ min: 1, max: 10 }), (a, b, perCluster) => {
+        const { admitted } = chooseAdmitted([...a, ...b], new Map(), { perCluster, perNode: 1 });
+        const of = (namespace: string) =>
+          admitted.filter(({ request }) => request.metadata.namespace === namespace).length;
+        const [fewer, more] = [Math.min(a.length, b.length), Math.max(a.length, b.length)];
+        expect(of("a") + of("b")).toBe(Math.min(perCluster, fewer + more));
+        // One has more than the other by a turn, or because the other has no more.
+        const least = Math.min(fewer, Math.floor(perCluster / 2));
+        expect(Math.min(of("a"), of("b"))).toBeGreaterThanOrEqual(least);
+      }),
     );
   });
   it("those that wait for long say so once, some at a time, for nobody is looked at meanwhile", () => {

@@ -35,39 +35,66 @@ export interface Limits {
 }
 
 export interface Chosen {
-  /** Those to be looked at now, first come first. */
+  /** Those to be looked at now, in their turns. */
   admitted: Waiting[];
   /** Those that have to wait for others to end. */
   held: Waiting[];
 }
 
 /**
- * Which of the waiting requests go to their agents now, given how many are under way on each node.
+ * Which of the waiting requests go to their agents now, given how many are under way on each node, and the namespaces
+ * that have had turns: the last turn last.
  *
- * Guarantees: neither limit is passed; a node that is busy, or down, keeps no other one waiting; those that people asked
- * for come first, then the workload whose state is oldest. One whose node is not known takes part in the cluster's limit
- * only: the look at its pod says what becomes of it.
+ * Guarantees: neither limit is passed; a node that is busy, or down, keeps no other one waiting. Namespaces take turns:
+ * first those that have had none, by their most urgent request, then the one whose turn is longest ago; so none keeps
+ * another one waiting by what it asks for, however much that is. Within a namespace those that people asked for come
+ * first, then the workload whose state is oldest. One whose node is not known takes part in the cluster's limit only:
+ * the look at its pod says what becomes of it.
  */
 export function chooseAdmitted(
   waiting: readonly Waiting[],
   underWay: ReadonlyMap<string, number>,
   limits: Limits,
+  turns: Iterable<string> = [],
 ): Chosen {
   const perNode = new Map(underWay);
   let free = limits.perCluster - [...underWay.values()].reduce((sum, count) => sum + count, 0);
   const chosen: Chosen = { admitted: [], held: [] };
-  for (const one of waiting.toSorted(byUrgency)) {
+  /** Whether it takes a place of the cluster's. */
+  const admit = (one: Waiting): boolean => {
     const onNode = one.node === undefined ? 0 : (perNode.get(one.node) ?? 0);
     if (free <= 0 || onNode >= limits.perNode) {
       chosen.held.push(one);
-      continue;
+      return false;
     }
-    if (one.isNodeDown !== true) free -= 1;
     if (one.node !== undefined) perNode.set(one.node, onNode + 1);
     chosen.admitted.push(one);
-  }
+    if (one.isNodeDown === true) return false;
+    free -= 1;
+    return true;
+  };
+  let queues = inTurn(waiting, turns).map((all) => all.values());
+  // A turn lasts until one takes a place, or the namespace has none that could.
+  while (queues.length > 0) queues = queues.filter((queue) => takeFirst(queue, admit));
   return chosen;
 }
+
+/** Whether there was one in the queue that `take` took; takes off it all up to that one. */
+function takeFirst<T>(queue: Iterator<T, undefined>, take: (one: T) => boolean): boolean {
+  for (let next = queue.next(); next.done !== true; next = queue.next()) if (take(next.value)) return true;
+  return false;
+}
+
+/** Each namespace's requests, the most urgent first, in the order in which the namespaces have their turns. */
+function inTurn(waiting: readonly Waiting[], turns: Iterable<string>): Waiting[][] {
+  const last = new Map([...turns].map((namespace, turn) => [namespace, turn]));
+  const turnOf = (namespace: string): number => last.get(namespace) ?? -1;
+  // The namespaces are met in the order of their most urgent ones, and the sort leaves equals in it.
+  const queues = Map.groupBy(waiting.toSorted(byUrgency), namespaceOf);
+  return [...queues].sort(([a], [b]) => turnOf(a) - turnOf(b)).map(([, all]) => all);
+}
+
+const namespaceOf = ({ request }: Waiting): string => request.metadata.namespace ?? "";
 
 /** A request that waits longer than this for others to end says so, in milliseconds. */
 const QUEUED_AFTER_MS = 5000;

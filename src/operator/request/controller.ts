@@ -13,17 +13,29 @@ import { decideRequest } from "./decide.ts";
 const HOLD_MS = 1000;
 /** Requests that are looked at, and given to their agents, at once. */
 const AT_ONCE = 8;
+/** Namespaces whose last turn is remembered; one that is forgotten counts as one that has had none. */
+const MOST_TURNS = 4096;
 /** The one key of the controller that gives requests to agents. */
 const ADMISSION: ObjectName = { name: "admission" };
 
 /**
  * A new request is checked and given to the agent of its pod's node, as many at once as the limits of cluster and node
- * allow, the most urgent first; one whose agent stays silent past the deadline is failed.
+ * allow, namespace by namespace in turns, the most urgent of each first; one whose agent stays silent past the deadline is failed.
  */
 export function requestControllers(context: Context): Controller[] {
   const { client, caches, recorder, log, metrics, now, settings } = context;
   /** UIDs of requests accepted by this process that are not yet seen so, with their nodes. */
   const accepted = new Map<string, string>();
+  /** Namespaces of requests that this process has accepted, the last one last. */
+  const turns = new Set<string>();
+  const tookTurn = (namespace: string): void => {
+    turns.delete(namespace);
+    turns.add(namespace);
+    for (const longestAgo of turns) {
+      if (turns.size <= MOST_TURNS) break;
+      turns.delete(longestAgo);
+    }
+  };
 
   const nodeReady = (name: string): boolean =>
     caches.nodes.get(undefined, name)?.status?.conditions?.some((c) => c.status === "True") ?? false;
@@ -64,6 +76,7 @@ export function requestControllers(context: Context): Controller[] {
           conditions: request.status?.conditions?.filter(({ type }) => type !== ACCEPTED),
         });
         accepted.set(request.metadata.uid ?? "", decision.nodeName);
+        tookTurn(request.metadata.namespace ?? "");
         return done;
       case "fail": {
         const { error } = decision;
@@ -115,6 +128,7 @@ export function requestControllers(context: Context): Controller[] {
       waiting.filter(({ metadata }) => !accepted.has(metadata.uid ?? "")).map(asWaiting),
       underWay,
       settings.limits,
+      turns,
     );
     // A place was kept on that node and on no other; what has become of it since counts next time.
     const outcomes = await eachOf(admitted, ({ request, node, isNodeDown }) =>
@@ -146,7 +160,7 @@ export function requestControllers(context: Context): Controller[] {
   const sayQueued = async (request: CheckpointRequest): Promise<void> => {
     const { conditions } = request.status ?? {};
     const { perCluster, perNode } = settings.limits;
-    const message = `waits for its turn: ${perNode} at once on a node and ${perCluster} in the cluster, the oldest state first`;
+    const message = `waits for its turn: ${perNode} at once on a node and ${perCluster} in the cluster, each namespace in its turn, its oldest state first`;
     const next = setCondition(
       conditions,
       { type: ACCEPTED, status: "False", reason: "Queued", message },
