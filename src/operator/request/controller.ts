@@ -26,6 +26,8 @@ export function requestControllers(context: Context): Controller[] {
   const { client, caches, recorder, log, metrics, now, settings } = context;
   /** UIDs of requests accepted by this process that are not yet seen so, with their nodes. */
   const accepted = new Map<string, string>();
+  /** When requests that wait, by UID, were first held for their nodes. */
+  const heldSince = new Map<string, Date>();
   /** Namespaces of requests that this process has accepted, the last one last. */
   const turns = new Set<string>();
   const tookTurn = (namespace: string): void => {
@@ -57,7 +59,9 @@ export function requestControllers(context: Context): Controller[] {
       caches.nodes.get(undefined, stamped) !== undefined ||
       (await client.get(nodes, { name: stamped }).catch(absent)) !== undefined;
     const time = now();
-    const decision = decideRequest(request, pod, { now: time, nodeExists, nodeReady: open });
+    const uid = request.metadata.uid ?? "";
+    const world = { now: time, nodeExists, nodeReady: open, heldSince: heldSince.get(uid) };
+    const decision = decideRequest(request, pod, world);
 
     switch (decision.type) {
       case "nothing":
@@ -65,6 +69,7 @@ export function requestControllers(context: Context): Controller[] {
       case "wait":
         return again(decision.untilMs);
       case "hold":
+        if (!heldSince.has(uid)) heldSince.set(uid, time);
         return again(HOLD_MS);
       case "accept":
         await writeStatus(client, requests, request, {
@@ -75,7 +80,7 @@ export function requestControllers(context: Context): Controller[] {
           acceptedTime: time.toISOString(),
           conditions: request.status?.conditions?.filter(({ type }) => type !== ACCEPTED),
         });
-        accepted.set(request.metadata.uid ?? "", decision.nodeName);
+        accepted.set(uid, decision.nodeName);
         tookTurn(request.metadata.namespace ?? "");
         return done;
       case "fail": {
@@ -124,6 +129,7 @@ export function requestControllers(context: Context): Controller[] {
       if (unseen.has(uid)) count(node);
       else accepted.delete(uid);
     }
+    for (const uid of heldSince.keys()) if (!unseen.has(uid)) heldSince.delete(uid);
     const { admitted, held } = chooseAdmitted(
       waiting.filter(({ metadata }) => !accepted.has(metadata.uid ?? "")).map(asWaiting),
       underWay,

@@ -71,12 +71,11 @@ describe("a request", () => {
   });
   it("for a pod on a node that is not ready waits for it, and not for ever", () => {
     const away = { ...world, nodeReady: () => false };
-    const fresh = {
-      ...request(),
-      metadata: { ...request().metadata, creationTimestamp: "2026-01-01T00:09:00Z" },
-    };
-    expect(codeOf(decideRequest(fresh, pod(), away))).toBe("hold");
-    expect(codeOf(decideRequest(request(), pod(), away))).toBe("DeadlineExceeded");
+    const heldFor = (seconds: number) => ({ ...away, heldSince: new Date(now.getTime() - seconds * 1000) });
+    // However long it has waited for its turn before.
+    expect(codeOf(decideRequest(request(), pod(), away))).toBe("hold");
+    expect(codeOf(decideRequest(request(), pod(), heldFor(299)))).toBe("hold");
+    expect(codeOf(decideRequest(request(), pod(), heldFor(300)))).toBe("DeadlineExceeded");
   });
   it("left in progress by a dead agent ends at its deadline", () => {
     const accepted = {

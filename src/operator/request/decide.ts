@@ -21,6 +21,8 @@ export interface RequestWorld {
   /** Whether the node that the request is stamped with exists. */
   nodeExists: boolean;
   nodeReady(name: string): boolean;
+  /** When it was first held for its node; absent: it never was. What it waited for its turn before does not count. */
+  heldSince?: Date;
 }
 
 /** How much longer than a request's deadline its agent may be silent before the operator fails the request. */
@@ -34,13 +36,13 @@ const failed = (code: keyof typeof ERRORS, message: string): RequestDecision => 
 /**
  * What becomes of a request. The pod is of the request's own namespace and of its name, or absent.
  *
- * Guarantees: a request ends: refused at once, taken by its node's agent, or failed when its deadline and
- * SLACK_MS have passed without the agent saying how it ended.
+ * Guarantees: a request ends: refused at once, taken by its node's agent, failed when its node was not ready for as
+ * long as it may last, or failed when its deadline and SLACK_MS have passed without the agent saying how it ended.
  */
 export function decideRequest(
   request: CheckpointRequest,
   pod: Pod | undefined,
-  { now, nodeExists, nodeReady }: RequestWorld,
+  { now, nodeExists, nodeReady, heldSince = now }: RequestWorld,
 ): RequestDecision {
   const { status, spec, metadata } = request;
   const timeout = (spec.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1000;
@@ -90,8 +92,7 @@ export function decideRequest(
   const { nodeName } = pod.spec;
   if (!nodeReady(nodeName)) {
     // Nobody is there to take it: it must not hold a place among those that can be taken.
-    const waited = now.getTime() - Date.parse(metadata.creationTimestamp ?? now.toISOString());
-    if (waited < timeout) return { type: "hold" };
+    if (now.getTime() - heldSince.getTime() < timeout) return { type: "hold" };
     return failed("DeadlineExceeded", `node ${nodeName} was not ready for ${timeout / 1000} s`);
   }
   return { type: "accept", nodeName, podUID: pod.metadata.uid ?? "", container };
