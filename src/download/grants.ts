@@ -8,6 +8,8 @@ import { absent } from "../kube/write.ts";
 
 /** What the holder of a token may have, and until when. */
 export interface Grant {
+  /** UID of the CheckpointDownload. */
+  uid: string;
   checkpoint: Checkpoint;
   /** In milliseconds since 1970. */
   until: number;
@@ -31,6 +33,6 @@ export function grants({ client, now }: { client: Client; now(): Date }) {
     const checkpoint = await client.get(checkpoints, of, { signal }).catch(absent);
     // One that has taken its name since is not what was asked for.
     if (checkpoint === undefined || checkpoint.status?.digest !== status.digest) return undefined;
-    return { checkpoint, until: endOf(download) };
+    return { uid: download.metadata.uid ?? "", checkpoint, until: endOf(download) };
   };
 }

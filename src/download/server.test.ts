@@ -8,6 +8,7 @@ import type { Checkpoint } from "../api/checkpoint.ts";
 import { downloadPath } from "../api/download.ts";
 import { KcrError } from "../api/errors.ts";
 import { createToken } from "../api/sealed-token.ts";
+import { orAborted } from "../kube/signals.ts";
 import { TransferError } from "../transfer/errors.ts";
 import type { Archive } from "./archive.ts";
 import type { Grant } from "./grants.ts";
@@ -37,7 +38,9 @@ const serve = async (options: Partial<ServerOptions> = {}): Promise<void> => {
     now: Date.now,
     async grant({ namespace, name }, given): Promise<Grant | undefined> {
       asked.push(`${namespace}/${name}`);
-      return given === token && name === "d" ? { checkpoint, until: Date.now() + 60_000 } : undefined;
+      return given === token && name === "d"
+        ? { uid: name, checkpoint, until: Date.now() + 60_000 }
+        : undefined;
     },
     read: (_, __, use) => use(archive),
     onAnswered: ({ status }) => answers.push(status),
@@ -146,7 +149,7 @@ describe("who shows the token", () => {
     let time = 0;
     await serve({
       now: () => time,
-      grant: async () => ({ checkpoint, until: 200 }),
+      grant: async () => ({ uid: "d", checkpoint, until: 200 }),
       read: (_, signal, use) =>
         Promise.race([
           use(endless),
@@ -173,6 +176,29 @@ describe("who shows the token", () => {
     await expect(ask().then(buffer)).rejects.toThrow();
     await waitFor("the error", () => errors.length === 1);
   });
+});
+
+test("each token has a share of the connections, idle ones too", async () => {
+  await server.close();
+  const { promise: never } = Promise.withResolvers<void>();
+  const read = async function* (): AsyncGenerator<Buffer> {
+    yield content.subarray(0, 1000);
+    await never;
+  };
+  await serve({
+    grant: async ({ name }) => ({ uid: name, checkpoint, until: Date.now() + 60_000 }),
+    read: (_, signal, use) => orAborted(use({ ...archive, read }), signal),
+  });
+  const held = await Promise.all([1, 2, 3, 4].map(() => ask()));
+  expect(held.map(({ statusCode }) => statusCode)).toEqual([200, 200, 200, 200]);
+  const fifth = await ask();
+  expect([fifth.statusCode, fifth.headers.connection]).toEqual([503, "close"]);
+  expect((await buffer(fifth)).toString()).toContain("4 connections");
+  const other = await ask({ path: downloadPath("shop", "e") });
+  expect(other.statusCode).toBe(200);
+  held[0]?.destroy();
+  await waitFor("a place", async () => (await ask({ method: "HEAD" })).statusCode === 200);
+  for (const answer of [...held, other]) answer.destroy();
 });
 
 describe("nobody else", () => {

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 import type { Checkpoint } from "../api/checkpoint.ts";
 import { type DownloadRefusal, parseDownloadPath } from "../api/download.ts";
@@ -35,6 +35,8 @@ export interface DownloadServer {
 /** Only who is in the pod's network, as a port-forward is, gets as far as this. */
 const HOST = "127.0.0.1";
 const CONNECTIONS = 64;
+/** Of which so many may be one token's, so that who has one takes nobody else's place. */
+const CONNECTIONS_OF_TOKEN = 4;
 /** A connection on which nothing moves is closed after so many milliseconds. */
 const IDLE_MS = 60_000;
 const HEADERS_MS = 10_000;
@@ -50,6 +52,8 @@ class Expired extends Error {}
  */
 export async function serveDownloads(options: ServerOptions): Promise<DownloadServer> {
   const stop = new AbortController();
+  /** Open connections on which a token was shown, by the UID that it is for. */
+  const connections = new Map<string, Set<Socket>>();
   const server = createServer(
     { headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS },
     (request, response) => {
@@ -67,6 +71,19 @@ export async function serveDownloads(options: ServerOptions): Promise<DownloadSe
   server.listen(options.port, HOST);
   await once(server, "listening");
 
+  /** Whether the connection may be used with that token, as it then may until it is closed. */
+  function admit(uid: string, socket: Socket): boolean {
+    const own = connections.get(uid) ?? new Set();
+    if (own.has(socket)) return true;
+    if (socket.destroyed || own.size >= CONNECTIONS_OF_TOKEN) return false;
+    connections.set(uid, own.add(socket));
+    socket.once("close", () => {
+      own.delete(socket);
+      if (own.size === 0) connections.delete(uid);
+    });
+    return true;
+  }
+
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = "", url = "", headers } = request;
     const name = parseDownloadPath(url);
@@ -77,7 +94,12 @@ export async function serveDownloads(options: ServerOptions): Promise<DownloadSe
       response.writeHead(401, { "content-length": 0, connection: "close" }).end();
       return;
     }
-    const { checkpoint, until } = grant;
+    const { uid, checkpoint, until } = grant;
+    if (!admit(uid, request.socket)) {
+      const what = `this token has ${CONNECTIONS_OF_TOKEN} connections already`;
+      response.setHeader("connection", "close");
+      return refuse(response, 503, new KcrError("DownloadUnavailable", what));
+    }
     using limit = follow(stop.signal);
     const cancel = after(until - options.now(), () => limit.abort(new Expired("the token's time is over")));
     // A person who goes is not sent to.
