@@ -21,6 +21,7 @@ interface MemFlags extends RegistryFlags {
   range?: { start: bigint; end: bigint };
   hex?: boolean;
   dump?: string;
+  force?: boolean;
   output: Format;
 }
 
@@ -49,6 +50,7 @@ export function registerMem(program: Command, io: Io): void {
     .option("--range <from-to>", "only these addresses, hexadecimal, the second not included", rangeOf)
     .option("--hex", "with --pid: print it as a hex dump")
     .option("--dump <file>", "with --pid: write it to a file as it is (- is stdout)")
+    .option("--force", "with --dump: replace a file that is there")
     .addOption(outputOption());
   completes(command, { args: [["checkpoint", "file"]] });
   withRegistryFlags(command)
@@ -70,7 +72,7 @@ ${examples([
     )
     .action(async (checkpoint: string, flags: MemFlags) => {
       const pattern = patternOf(flags);
-      const { pid, range, dump, output } = flags;
+      const { pid, range, dump, force = false, output } = flags;
       const selection = { kinds: kindsOf(flags.vma), range };
       if ((flags.hex || dump !== undefined) && pid === undefined) {
         throw new UsageError("which process? Name it by --pid; kcr mem lists them");
@@ -92,7 +94,7 @@ ${examples([
       if (pid !== undefined && (flags.hex || dump !== undefined)) {
         const { dumpTo, hexdump } = await import("../memory/dump.ts");
         if (dump === undefined) return await hexdump(io, archive, { ...selection, pid });
-        return await dumpTo(io, archive, dump, { ...selection, pid });
+        return await dumpTo(io, archive, { file: dump, force }, { ...selection, pid });
       }
       const { mappingTable, processTable } = await import("../memory/tables.ts");
       if (pid === undefined) await show(io, output, await processTable(archive));

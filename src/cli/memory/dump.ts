@@ -1,4 +1,5 @@
 import { type FileHandle, open, stat } from "node:fs/promises";
+import { KcrError } from "../../api/errors.ts";
 import type { CheckpointArchive } from "../../archive/checkpoint.ts";
 import type { AddressSpace } from "../../archive/memory.ts";
 import { type Selection, selectedMemory } from "../../archive/memory-search.ts";
@@ -12,6 +13,13 @@ import { assertProcess, processMemories } from "./processes.ts";
 
 export interface DumpRequest extends Selection {
   pid: number;
+}
+
+export interface Target {
+  /** "-": stdout. */
+  file: string;
+  /** Whether a file that is there is replaced. */
+  force: boolean;
 }
 
 const PIECE_BYTES = 256 * 1024;
@@ -31,22 +39,23 @@ export async function hexdump(io: Io, archive: CheckpointArchive, { pid, ...sele
 }
 
 /**
- * Writes memory to a file ("-": stdout), as it is: of a range all of it, with zeros for what the archive does not
+ * Writes memory to a file, as it is: of a range all of it, with zeros for what the archive does not
  * hold; without one only what it holds, one piece behind the other, and where each was on stderr.
  *
- * Errors: as `processMemories`; those of the file system.
+ * Errors: as `processMemories`; KcrError FileExists where there is such a file, and it is not to be replaced; those of
+ * the file system.
  */
 export async function dumpTo(
   io: Io,
   archive: CheckpointArchive,
-  target: string,
+  target: Target,
   { pid, ...selection }: DumpRequest,
 ): Promise<void> {
   // Before the file, which loses what it holds.
   await assertProcess(archive, pid);
-  await using file = target === "-" ? undefined : await openTarget(archive, target);
+  await using file = target.file === "-" ? undefined : await openTarget(archive, target);
   const sink: Sink = { io, file, position: 0 };
-  using progress = startProgress(io, `writing ${target}`);
+  using progress = startProgress(io, `writing ${target.file}`);
   const shown = () => progress.update({ done: sink.position });
   for await (const { space } of processMemories(archive, pid)) {
     if (selection.range) await dumpRange(sink, space, selection.range, shown);
@@ -54,13 +63,15 @@ export async function dumpTo(
   }
 }
 
-/** An empty file for its owner alone, whatever was there. Errors: UsageError for the archive itself. */
-async function openTarget({ path }: CheckpointArchive, target: string): Promise<FileHandle> {
+/** An empty file for its owner alone. Errors: UsageError for the archive itself; KcrError FileExists. */
+async function openTarget({ path }: CheckpointArchive, { file: target, force }: Target): Promise<FileHandle> {
   const [own, there] = await Promise.all([path, target].map((one) => stat(one).catch(() => undefined)));
   if (own !== undefined && own.ino === there?.ino && own.dev === there.dev) {
     throw new UsageError(`${target} is the archive itself`);
   }
-  const file = await open(target, "w", OWNER_ONLY);
+  // What is no file, as a pipe, loses nothing.
+  if (there?.isFile() && !force) throw new KcrError("FileExists", `${target} is there already`);
+  const file = await open(target, there === undefined ? "wx" : "w", OWNER_ONLY);
   if ((await file.stat()).isFile()) await file.chmod(OWNER_ONLY);
   return file;
 }

@@ -169,7 +169,14 @@ describe("dumping", () => {
     const { size } = await stat(archive);
     expect(await mem("-p", "1", "--dump", archive)).toMatchObject({ exit: EXIT.usage });
     expect((await stat(archive)).size).toBe(size);
-    await mem("-p", "1", "--vma", "heap", "--dump", file);
+    const onto = ["-p", "1", "--vma", "heap", "--dump", file];
+    expect(await mem(...onto)).toMatchObject({
+      exit: EXIT.failed,
+      err: expect.stringContaining("FileExists"),
+    });
+    expect(await readFile(file, "utf8")).toBe("mine");
+    expect(await mem(...onto, "--force")).toMatchObject({ exit: EXIT.done });
+    expect(await mem("-p", "1", "--vma", "heap", "--dump", "/dev/null")).toMatchObject({ exit: EXIT.done });
     expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 
