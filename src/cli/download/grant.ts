@@ -1,4 +1,9 @@
-import { type CheckpointDownload, downloadPath } from "../../api/download.ts";
+import {
+  type CheckpointDownload,
+  DOWNLOAD_NAMESPACE,
+  type DownloadEndpoint,
+  downloadPath,
+} from "../../api/download.ts";
 import { KcrError } from "../../api/errors.ts";
 import { API_VERSION } from "../../api/group.ts";
 import { downloads } from "../../api/kinds.ts";
@@ -34,19 +39,17 @@ const STEM = 200;
  * ConnectionError; the signal's reason. No object is left then.
  */
 export async function askFor(client: Client, checkpoint: ObjectName, signal: AbortSignal): Promise<Grant> {
+  signal.throwIfAborted();
   const { namespace } = checkpoint;
   const key = createTokenKey();
+  // Without the signal: a creation that is cut off may have been done, and nobody would know what to give back.
   const asked = await client
-    .create(
-      downloads,
-      {
-        apiVersion: API_VERSION,
-        kind: downloads.kind,
-        metadata: { generateName: `${checkpoint.name.slice(0, STEM)}-`, namespace },
-        spec: { checkpointName: checkpoint.name, publicKey: key.publicKey },
-      },
-      { signal },
-    )
+    .create(downloads, {
+      apiVersion: API_VERSION,
+      kind: downloads.kind,
+      metadata: { generateName: `${checkpoint.name.slice(0, STEM)}-`, namespace },
+      spec: { checkpointName: checkpoint.name, publicKey: key.publicKey },
+    })
     .catch((cause: unknown) => {
       if (!isForbidden(cause)) throw cause;
       const what = `the Checkpoints of namespace ${namespace} are not yours to read`;
@@ -61,8 +64,7 @@ export async function askFor(client: Client, checkpoint: ObjectName, signal: Abo
       name,
       path: downloadPath(namespace ?? "", name.name),
       token: openToken(sealedToken, key, asked.metadata),
-      pod: { namespace: endpoint.namespace, name: endpoint.podName },
-      port: endpoint.port,
+      ...answererOf(endpoint),
       digest,
     };
   } catch (error) {
@@ -79,12 +81,14 @@ export async function followed(client: Client, grant: Grant, signal: AbortSignal
   });
   const { endpoint, digest = grant.digest } = now.status ?? {};
   if (endpoint === undefined) return grant;
-  return {
-    ...grant,
-    digest,
-    pod: { namespace: endpoint.namespace, name: endpoint.podName },
-    port: endpoint.port,
-  };
+  return { ...grant, ...answererOf(endpoint), digest };
+}
+
+/** Errors: KcrError for one outside the download part's namespace, where whoever runs a pod would be shown the token. */
+function answererOf({ namespace, podName, port }: DownloadEndpoint): Pick<Grant, "pod" | "port"> {
+  if (namespace === DOWNLOAD_NAMESPACE) return { pod: { namespace, name: podName }, port };
+  const what = `pod ${podName} in namespace ${namespace} is offered as the download part, which is in ${DOWNLOAD_NAMESPACE}`;
+  throw new KcrError("DownloadUnavailable", what);
 }
 
 /** Takes the object away, so that its token opens nothing any more; if that fails, its time does. */
