@@ -121,6 +121,11 @@ export const ERRORS = {
     means: "The checkpoint archive is damaged, cut short, or not of the container that was asked for.",
     remedy: "Take a new checkpoint; check the node's disk.",
   },
+  ExpressionTooSlow: {
+    means: "A regular expression tries so much that it takes seconds for a small piece of memory.",
+    remedy:
+      "Let it begin with what is looked for, and bound what repeats: password=\\S{1,64}, not [^\\0]*password.",
+  },
   ArchiveMissing: {
     means: "The checkpoint archive is no longer on its node.",
     remedy: "Take a new checkpoint; nothing else may clean the kubelet's checkpoint directory.",
@@ -453,7 +458,7 @@ export const ERRORS = {
   },
   FileExists: {
     means: "The file that was to be written exists.",
-    remedy: "Name another one with -o, or give --force to replace it.",
+    remedy: "Name another one, or give --force to replace it.",
   },
   Internal: {
     means: "Something kcr did not expect.",

@@ -6,6 +6,7 @@ import { bufferBytes } from "./bytes.ts";
 import { readFiles } from "./criu/files.ts";
 import { AddressSpace } from "./memory.ts";
 import { type Hit, LONGEST_MATCH, type Pattern, type SearchOptions, searchMemory } from "./memory-search.ts";
+import { SlowExpressionError } from "./patient.ts";
 import { readTar } from "./tar.ts";
 
 async function space(vmas: readonly VmaSpec[], runs: readonly RunSpec[], pages: Uint8Array) {
@@ -151,6 +152,12 @@ test("an expression's match may be long", async () => {
   const late = await plain(pagesWith(16, { 9000: "b".repeat(16_000) }));
   const hits = await found(late, regex("b+"), { pieceBytes: PAGE });
   expect(hits.map(([, match]) => match.length)).toEqual([16_000]);
+});
+
+test("an expression that tries too much ends, in an error of its own", async () => {
+  const memory = await plain(pagesWith(64, {}));
+  const slow = found(memory, regex("[^\\0]*password"), { pieceMs: 100 });
+  await expect(slow).rejects.toThrow(SlowExpressionError);
 });
 
 test("counts what it looked at, and stops when it is told to", async () => {

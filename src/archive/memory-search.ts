@@ -1,5 +1,6 @@
 import type { MappingKind } from "./criu/mm.ts";
 import type { AddressSpace, Mapping, MemoryPiece, ReadOptions } from "./memory.ts";
+import { patient } from "./patient.ts";
 
 /** What is looked for: text by its bytes in UTF-8, or a regular expression. */
 export type Pattern =
@@ -35,26 +36,38 @@ export interface SearchOptions extends Selection {
   onProgress?: (bytes: number) => void;
   /** Bytes looked at at once; for tests. */
   pieceBytes?: number;
+  /** How long an expression may take for each of these pieces; for tests. */
+  pieceMs?: number;
 }
 
 /** A match of an expression that is longer than this may be found in pieces. */
 export const LONGEST_MATCH = 16 * 1024;
-const PIECE_BYTES = 256 * 1024;
+/** To have a search end in time costs about a tenth of a millisecond: not for less than this. */
+const PIECE_BYTES = 2 * 1024 * 1024;
+/** V8 is quickest with text of about 256 KiB. */
+const TEXTS_IN_PIECE = 8;
+/** An expression as most are takes some milliseconds for a piece. */
+const PIECE_MS = 5_000;
 
 /**
  * Looks for a pattern in the memory that the checkpoint holds of a process, by ascending addresses. A match may
  * lie across pages and mappings that adjoin each other; memory that was never touched is not searched.
  *
  * Guarantees: one pass over the pages in place; what is held does not grow with them.
- * Errors: a `SyntaxError` for an expression that is none; `ArchiveError`; the signal's reason.
+ * Errors: a `SyntaxError` for an expression that is none, a `SlowExpressionError` for one that tries too much;
+ * `ArchiveError`; the signal's reason.
  */
 export async function* searchMemory(
   space: AddressSpace,
   pattern: Pattern,
   options: SearchOptions = {},
 ): AsyncGenerator<Hit, void, undefined> {
-  const { contextBytes = 0, signal, onProgress, pieceBytes = PIECE_BYTES } = options;
+  const { contextBytes = 0, signal, onProgress, pieceBytes = PIECE_BYTES, pieceMs = PIECE_MS } = options;
   const { expression, longest } = compile(pattern);
+  const textBytes = Math.ceil(pieceBytes / TEXTS_IN_PIECE);
+  const matching = (part: Part) => places(expression, longest, textBytes, part);
+  // Text is found in one pass, whatever it is.
+  const find = pattern.type === "text" ? matching : patient(matching, pieceMs, signal);
   const held = new Held(longest + contextBytes, pieceBytes);
   let looked = 0;
   const into = (length: number) => held.room(length);
@@ -77,21 +90,12 @@ export async function* searchMemory(
   async function* matches(limit: number): AsyncGenerator<Hit, void, undefined> {
     if (limit <= held.searched) return;
     const { bytes, start } = held;
-    const text = bytes.toString("latin1");
     let next = limit;
-    expression.lastIndex = held.searched;
-    for (let match = expression.exec(text); match; match = expression.exec(text)) {
-      const at = match.index;
-      const [{ length }] = match;
-      if (at >= limit) break;
-      // An expression that matches nothing would do so for ever.
-      if (length === 0) expression.lastIndex += 1;
-      else {
-        next = Math.max(limit, at + length);
-        const address = start + BigInt(at);
-        const context = await surroundings(bytes, at, length);
-        yield { address, length, mapping: space.find(address)!, context };
-      }
+    for (const { at, length } of find({ bytes, from: held.searched, limit })) {
+      next = Math.max(limit, at + length);
+      const address = start + BigInt(at);
+      const context = await surroundings(bytes, at, length);
+      yield { address, length, mapping: space.find(address)!, context };
     }
     held.searched = next;
   }
@@ -103,6 +107,42 @@ export async function* searchMemory(
     }
     return await presentAround(space, held.start + BigInt(at), length, contextBytes);
   }
+}
+
+/** What is searched now: for that which begins at `from` or behind it, and before `limit`. */
+interface Part {
+  bytes: Buffer;
+  from: number;
+  limit: number;
+}
+
+/** Where an expression matches something, by texts that see `longest` bytes on either side of them. */
+function places(
+  expression: RegExp,
+  longest: number,
+  textBytes: number,
+  { bytes, from, limit }: Part,
+): { at: number; length: number }[] {
+  const places = [];
+  for (let next = from; next < limit; ) {
+    const end = Math.min(next + textBytes, limit);
+    const start = Math.max(0, next - longest);
+    const text = bytes.toString("latin1", start, end + longest);
+    expression.lastIndex = next - start;
+    next = end;
+    for (let match = expression.exec(text); match; match = expression.exec(text)) {
+      const at = start + match.index;
+      const [{ length }] = match;
+      if (at >= end) break;
+      // An expression that matches nothing would do so for ever.
+      if (length === 0) expression.lastIndex += 1;
+      else {
+        places.push({ at, length });
+        next = Math.max(end, at + length);
+      }
+    }
+  }
+  return places;
 }
 
 /** Whether a selection means some of a mapping. */

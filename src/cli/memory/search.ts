@@ -1,5 +1,7 @@
+import { KcrError } from "../../api/errors.ts";
 import type { CheckpointArchive } from "../../archive/checkpoint.ts";
 import { type Hit, type Pattern, type Selection, searchMemory } from "../../archive/memory-search.ts";
+import { SlowExpressionError } from "../../archive/patient.ts";
 import { UsageError } from "../errors.ts";
 import { EXIT } from "../exit.ts";
 import type { Io } from "../io.ts";
@@ -25,7 +27,7 @@ const WIDTH = { pid: 7, address: 16, permissions: 4, name: 24 };
  * Prints every place where the pattern is found, as it is found: a line each, or with context a dump of each.
  * Exit code `no` when there is none.
  *
- * Errors: `UsageError` for an expression that is none; as `processMemories`.
+ * Errors: `UsageError` for an expression that is none, KcrError ExpressionTooSlow for one that tries too much; as `processMemories`.
  */
 export async function search(
   io: Io,
@@ -65,6 +67,8 @@ async function* usable(hits: AsyncIterable<Hit>): AsyncGenerator<Hit> {
     yield* hits;
   } catch (error) {
     if (error instanceof SyntaxError) throw new UsageError(error.message);
+    if (error instanceof SlowExpressionError)
+      throw new KcrError("ExpressionTooSlow", error.message, { cause: error });
     throw error;
   }
 }
