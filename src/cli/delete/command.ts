@@ -27,10 +27,12 @@ export interface DeleteOptions {
 export async function deleteAll(connection: Connection, io: Io, options: DeleteOptions): Promise<void> {
   const { client, namespace } = connection;
   const { signal } = io;
-  const found: { target: Target; object: KubeObject }[] = [];
+  // By name, for one may be named twice, or have the labels besides.
+  const named = new Map<string, Found>();
+  const add = (one: Found) => named.set(nameOf(one), one);
   for (const target of options.targets) {
     const object = await client.get(target.kind.resource, { namespace, name: target.name }, { signal });
-    found.push({ target, object });
+    add({ target, object });
   }
   if (options.selector !== undefined) {
     const { items } = await client.listAll(checkpoints, {
@@ -38,11 +40,11 @@ export async function deleteAll(connection: Connection, io: Io, options: DeleteO
       labelSelector: options.selector,
       signal,
     });
-    for (const object of items)
-      found.push({ target: { kind: OWN.checkpoint, name: object.metadata.name }, object });
-    if (found.length === 0)
+    for (const object of items) add({ target: { kind: OWN.checkpoint, name: object.metadata.name }, object });
+    if (named.size === 0)
       throw new KcrError("CheckpointNotFound", `no Checkpoint has labels ${options.selector}`);
   }
+  const found = [...named.values()];
   const [first] = found;
   const what = found.length === 1 && first ? nameOf(first) : `${found.length} objects, with their bytes,`;
   const question = `Delete ${what} for good?`;
@@ -61,14 +63,14 @@ export async function deleteAll(connection: Connection, io: Io, options: DeleteO
   }
 }
 
-const nameOf = ({ target, object }: { target: Target; object: KubeObject }): string =>
-  nameOfObject(target.kind.resource, object);
+interface Found {
+  target: Target;
+  object: KubeObject;
+}
 
-async function untilGone(
-  connection: Connection,
-  io: Io,
-  { target, object }: { target: Target; object: KubeObject },
-): Promise<void> {
+const nameOf = ({ target, object }: Found): string => nameOfObject(target.kind.resource, object);
+
+async function untilGone(connection: Connection, io: Io, { target, object }: Found): Promise<void> {
   using progress = startProgress(io, `deleting ${nameOf({ target, object })}`);
   for await (const left of observe(connection, target.kind.resource, object.metadata, io.signal)) {
     if (left === undefined || left.metadata.uid !== object.metadata.uid) return;
