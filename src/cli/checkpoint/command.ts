@@ -7,7 +7,7 @@ import { pods } from "../../kube/resources.ts";
 import { after, follow } from "../../kube/signals.ts";
 import { absent } from "../../kube/write.ts";
 import type { Connection } from "../cluster.ts";
-import { errorLines } from "../errors.ts";
+import { errorLines, explain } from "../errors.ts";
 import { EXIT } from "../exit.ts";
 import { hint, type Io } from "../io.ts";
 import { nameOfObject, OWN } from "../objects/kinds.ts";
@@ -36,7 +36,8 @@ const STORING_MS = 120_000;
  * Takes checkpoints of containers and shows what came of it. A person who interrupts calls off what has not become a
  * Checkpoint yet: nothing of it is left.
  *
- * Errors: those of the API before anything was asked for. What fails of one container is printed, the others go on.
+ * Errors: those of the API while it is asked for them, which name what was asked for before: that goes on. What fails of
+ * one container is printed, the others go on.
  */
 export async function takeCheckpoints(connection: Connection, io: Io, options: TakeOptions): Promise<void> {
   const { timeoutSeconds, wait, output } = options;
@@ -51,7 +52,9 @@ export async function takeCheckpoints(connection: Connection, io: Io, options: T
   try {
     for (const of of wanted) {
       io.signal.throwIfAborted();
-      const request = await askForCheckpoint(connection, of, timeoutSeconds);
+      const request = await askForCheckpoint(connection, of, timeoutSeconds).catch((cause: unknown) => {
+        throw withThose(asked, cause);
+      });
       pending.add(request);
       asked.push({ of, request });
     }
@@ -83,6 +86,14 @@ export async function takeCheckpoints(connection: Connection, io: Io, options: T
   } finally {
     if (io.signal.aborted) await callOff(connection, pending);
   }
+}
+
+/** What refused one request, with those that were made before it, for they go on. */
+function withThose(asked: readonly { request: CheckpointRequest }[], cause: unknown): unknown {
+  if (asked.length === 0) return cause;
+  const { code, message } = explain(cause);
+  const names = asked.map(({ request }) => nameOfObject(OWN.request.resource, request)).join(", ");
+  return new KcrError(code, `${message}; asked for before, and going on: ${names}`, { cause });
 }
 
 async function podsWanted(
