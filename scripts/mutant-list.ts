@@ -673,6 +673,13 @@ export const mutants: readonly Mutant[] = [
     test: integration("src/cli/install/install.integration.test.ts", "is let go of with its bytes"),
   },
   {
+    fault: "an uninstall does not say what one before it kept on the nodes",
+    file: "src/cli/uninstall/uninstall.ts",
+    find: "if (!keepData) await nameData(step);",
+    replace: "",
+    test: integration("src/cli/install/install.integration.test.ts", "is not said to be gone"),
+  },
+  {
     fault: "an uninstall leaves checkpoints on the nodes",
     file: "src/cli/uninstall/handler.ts",
     find: '...(purge ? ["--purge"] : [])',

@@ -33,5 +33,7 @@ export const SELFTEST_ANNOTATION = "kcr.io/runtime-selftest";
 export const FACTS_ANNOTATION = "kcr.io/node-facts";
 /** On a node, set by its agent: the same on nodes that the same checkpoints fit. */
 export const FITS_LABEL = "kcr.io/fits";
+/** On a node, set by `kcr uninstall --keep-data`: the directory with checkpoints that it left there. */
+export const KEPT_ANNOTATION = "kcr.io/kept-data";
 /** On a node, set by its agent: the copies there of Checkpoints that were taken elsewhere (see fetched.ts). */
 export const FETCHED_ANNOTATION = "kcr.io/fetched-copies";

@@ -5,10 +5,12 @@ import { ARCHIVE_FINALIZER, IMAGE_FINALIZER } from "../../api/checkpoint.ts";
 import { checkpoints } from "../../api/kinds.ts";
 import { Client } from "../../kube/client.ts";
 import { isNotFound } from "../../kube/errors.ts";
-import { customResourceDefinitions, daemonSets, type KubeObject } from "../../kube/resources.ts";
+import { customResourceDefinitions, daemonSets, type KubeObject, nodes } from "../../kube/resources.ts";
 import { removeData } from "../uninstall/data.ts";
 import { keepInstallerOn } from "../uninstall/handler.ts";
 import type { Step } from "../uninstall/step.ts";
+import { cleanNodes } from "../uninstall/traces.ts";
+import { uninstall } from "../uninstall/uninstall.ts";
 import { applyAll, removeBoundInstaller } from "./install.ts";
 import { AGENT, INSTALLER, KCR_NAMESPACE } from "./installed.ts";
 import { resourceOf } from "./kinds.ts";
@@ -43,6 +45,28 @@ describe.skipIf(inject("whyNotApiServer"))("an installation", () => {
       all.map(async (one) => (await client.get(resourceOf(one), one.metadata)).metadata.resourceVersion),
     );
   const named = (name: string) => ({ namespace: KCR_NAMESPACE, name });
+
+  it("whose data was kept is not said to be gone without it", async () => {
+    const notes = async () =>
+      (await client.list(nodes)).items.map(({ metadata }) => metadata.annotations ?? {});
+    const kept = { "kcr.io/kept-data": "/var/lib/kcr" };
+    await client.create(nodes, { metadata: { name: "a", labels: { "kcr.io/runtime": "ready" } } });
+    await client.create(nodes, { metadata: { name: "b" } });
+    await cleanNodes(step, { inUse: [], data: "kept" });
+    // Cut short, and done again.
+    await cleanNodes(step, { inUse: [], data: "kept" });
+    expect(await notes()).toEqual([kept, {}]);
+    const end = (keepData: boolean) => uninstall(step, { keepData, timeoutMs: 1000 });
+    expect(await end(true)).toBe("gone");
+    expect([await notes(), said]).toEqual([[kept, {}], []]);
+    expect(await end(false)).toBe("gone");
+    expect(said.pop()).toMatch(/^\/var\/lib\/kcr .* on a: remove that directory there, or do kcr install/);
+    expect([await notes(), await end(false)]).toEqual([[{}, {}], "nothing-there"]);
+    // By an installer that has removed it.
+    await client.patch(nodes, { name: "a" }, { type: "merge", body: { metadata: { annotations: kept } } });
+    await cleanNodes(step, { inUse: [], data: "gone" });
+    expect(await notes()).toEqual([{}, {}]);
+  });
 
   it("that is applied again is not changed", async () => {
     const all = objects("runc");

@@ -18,16 +18,17 @@ const name = { namespace: KCR_NAMESPACE, name: INSTALLER };
 
 /**
  * Has the installer take the handler off the nodes, and waits until every node is done or waits for its pods.
+ * Undefined where there is no installer, and so nobody who could do anything on a node.
  *
  * Errors: KcrError UninstallIncomplete that names the nodes where neither is so in time.
  */
 export async function removeHandler(
   step: Step,
   { purge, timeoutMs }: { purge: boolean; timeoutMs: number },
-): Promise<InUse[]> {
+): Promise<InUse[] | undefined> {
   const { client, signal } = step;
   const installer = await absent(client.get(daemonSets, name, { signal }));
-  if (installer === undefined) return [];
+  if (installer === undefined) return undefined;
   const args = ["/opt/kcr/installer.mjs", "uninstall", ...(purge ? ["--purge"] : [])];
   const told = await client.patch(
     daemonSets,

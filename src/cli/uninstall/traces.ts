@@ -1,4 +1,5 @@
 import {
+  KEPT_ANNOTATION,
   RECORD_ANNOTATION,
   RESTORE_FROM_ANNOTATION,
   RUNTIME_LABEL,
@@ -16,6 +17,7 @@ import {
   type Resource,
   statefulSets,
 } from "../../kube/resources.ts";
+import { DEFAULT_ROOT } from "../../store/layout.ts";
 import { absent } from "../install/installed.ts";
 import type { InUse } from "./handler.ts";
 import { count, listOf, type Step, some } from "./step.ts";
@@ -23,8 +25,15 @@ import { count, listOf, type Step, some } from "./step.ts";
 const OURS = "kcr.io/";
 const isOurs = (key: string): boolean => key.startsWith(OURS);
 
-/** Takes kcr's labels and annotations off the nodes, less the label that pods of class kcr are held by. */
-export async function cleanNodes(step: Step, inUse: readonly InUse[]): Promise<void> {
+/**
+ * Takes kcr's labels and annotations off the nodes, less the label that pods of class kcr are held by. `data`: that the
+ * checkpoints on the nodes are kept, is noted on them; that they are gone, that no note says so any more; `unknown`
+ * leaves such notes as they are.
+ */
+export async function cleanNodes(
+  step: Step,
+  { inUse, data }: { inUse: readonly InUse[]; data: "kept" | "gone" | "unknown" },
+): Promise<void> {
   const { client, signal } = step;
   step.doing("taking labels off the nodes");
   for (const { metadata } of await listOf(step, nodes)) {
@@ -36,11 +45,39 @@ export async function cleanNodes(step: Step, inUse: readonly InUse[]): Promise<v
           .filter((key) => isOurs(key) && !kept.includes(key))
           .map((key) => [key, null]),
       );
-    const body = { metadata: { labels: drop(labels), annotations: drop(annotations) } };
+    const { [KEPT_ANNOTATION]: note, ...others } = annotations;
+    const isOwn = Object.keys({ ...labels, ...others }).some(isOurs);
+    const noted =
+      data === "kept" && isOwn && note === undefined
+        ? { [KEPT_ANNOTATION]: DEFAULT_ROOT }
+        : data === "gone" && note !== undefined
+          ? { [KEPT_ANNOTATION]: null }
+          : {};
+    const body = { metadata: { labels: drop(labels), annotations: { ...drop(others), ...noted } } };
     if (Object.keys(body.metadata.labels).length + Object.keys(body.metadata.annotations).length === 0)
       continue;
     await absent(client.patch(nodes, { name }, { type: "merge", body }, { signal }));
   }
+}
+
+/** The nodes with a note that the checkpoints on them were kept. */
+export async function nodesWithData(step: Step): Promise<string[]> {
+  const all = await listOf(step, nodes);
+  return all
+    .filter(({ metadata }) => metadata.annotations?.[KEPT_ANNOTATION] !== undefined)
+    .map(({ metadata }) => metadata.name);
+}
+
+/** Says where checkpoints stay that nobody is left to remove, and takes the notes of them off the nodes. */
+export async function nameData(step: Step): Promise<void> {
+  const { client, signal } = step;
+  const names = await nodesWithData(step);
+  if (names.length === 0) return;
+  step.stays(
+    `${DEFAULT_ROOT} with copies of checkpoints, from an uninstall that kept them, on ${names.join(", ")}: remove that directory there, or do kcr install and kcr uninstall`,
+  );
+  const body = { metadata: { annotations: { [KEPT_ANNOTATION]: null } } };
+  for (const name of names) await absent(client.patch(nodes, { name }, { type: "merge", body }, { signal }));
 }
 
 /** Takes off pods and workloads what kcr wrote on them; not what people wrote for kcr. */

@@ -21,7 +21,7 @@ import {
 import { removeData } from "./data.ts";
 import { type InUse, keepInstallerOn, removeHandler } from "./handler.ts";
 import { listOf, remove, type Step, some, untilGone } from "./step.ts";
-import { cleanNodes, cleanWorkloads } from "./traces.ts";
+import { cleanNodes, cleanWorkloads, nameData, nodesWithData } from "./traces.ts";
 
 /** By which everything of kcr's that is in no namespace of its own is known. */
 const LABEL = "app.kubernetes.io/part-of=kcr";
@@ -44,7 +44,7 @@ export type Uninstalled = "nothing-there" | "gone" | "in-use";
  * left by its label; the namespaces.
  *
  * Guarantees: no pod of anybody's is ended or changed but for kcr's own notes on it. Cut short at any point, another
- * run goes on. A handler that running pods need stays, with what it takes to remove it once they have ended.
+ * run goes on. What was kept on the nodes, and nobody is left to remove, is named. A handler that running pods need stays, with what it takes to remove it once they have ended.
  *
  * Errors: KcrError UninstallIncomplete; those of the API.
  */
@@ -60,8 +60,9 @@ export async function uninstall(step: Step, { keepData, timeoutMs }: UninstallOp
     for (const { metadata } of await listOf(step, kind, { labelSelector: LABEL }))
       await remove(step, kind, metadata);
   }
-  const inUse = await removeHandler(step, { purge: !keepData, timeoutMs });
-  await cleanNodes(step, inUse);
+  const handled = await removeHandler(step, { purge: !keepData, timeoutMs });
+  const inUse = handled ?? [];
+  await cleanNodes(step, { inUse, data: handled === undefined ? "unknown" : keepData ? "kept" : "gone" });
   if (!keepData) await cleanWorkloads(step);
   await removeLabelled(step, { keepData, inUse });
   if (inUse.length > 0) {
@@ -69,14 +70,15 @@ export async function uninstall(step: Step, { keepData, timeoutMs }: UninstallOp
     await emptyNamespace(step);
   }
   await removeNamespaces(step, inUse.length > 0 ? [KCR_NAMESPACE] : []);
+  if (!keepData) await nameData(step);
   return inUse.length > 0 ? "in-use" : "gone";
 }
 
-/** Whether anything of kcr's is there. */
+/** Whether anything of kcr's is there, or a note that there is on the nodes. */
 async function isThere(step: Step): Promise<boolean> {
   const kinds = MANIFEST_KINDS.filter(({ namespaced }) => !namespaced);
   const found = await Promise.all(kinds.map((kind) => listOf(step, kind, { labelSelector: LABEL })));
-  return found.flat().length > 0;
+  return found.flat().length > 0 || (await nodesWithData(step)).length > 0;
 }
 
 /** Ends all programs but the installer's. */
