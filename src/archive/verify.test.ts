@@ -130,6 +130,11 @@ test.each<[what: string, spec: Spec, found: RegExp]>([
   ],
   ["no pages", { without: "checkpoint/pages-1.img" }, /has no checkpoint\/pages-1.img/],
   [
+    "a page map that is no file",
+    { more: [{ name: "checkpoint/pagemap-shmem-5.img", type: "directory" }] },
+    /pagemap-shmem-5.img is no file/,
+  ],
+  [
     "shared memory that is not all there",
     { more: [pagemapImage("pagemap-shmem-5.img", 5, [{ address: 0n, pages: 1 }])] },
     /pages-5.img has 0 bytes, not the 4096/,

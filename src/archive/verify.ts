@@ -178,7 +178,9 @@ async function verifyPages(tar: Tar, pageSize: number, note: Note): Promise<numb
   for (const { name } of tar.entries()) {
     if (!/^checkpoint\/pagemap-(?:shmem-)?[0-9]+\.img$/.test(name)) continue;
     await note(async () => {
-      const pagemap = await Pagemap.read(tar.open(name)!, pageSize);
+      const image = tar.open(name);
+      if (image === undefined) throw broken(tar, `${name} is no file`);
+      const pagemap = await Pagemap.read(image, pageSize);
       const pages = tar.open(`checkpoint/pages-${pagemap.pagesId}.img`);
       const there = pages?.size ?? 0;
       if (there !== pagemap.presentBytes) {
