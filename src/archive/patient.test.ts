@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { patient, SlowExpressionError } from "./patient.ts";
 
 test("gives what was computed, and what was thrown", () => {
@@ -34,12 +34,11 @@ test("an interrupt ends it at once, and is heard by those who listen", async () 
   const child = spawn(process.execPath, ["--input-type=module", "--eval", program], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  try {
-    const output = text(child.stdout);
-    await once(child.stdout, "data");
-    child.kill("SIGINT");
-    expect(await output).toBe("began heard");
-  } finally {
+  onTestFinished(() => {
     child.kill("SIGKILL");
-  }
+  });
+  const output = text(child.stdout);
+  await once(child.stdout, "data");
+  child.kill("SIGINT");
+  expect(await output).toBe("began heard");
 });
