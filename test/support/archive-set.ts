@@ -141,6 +141,21 @@ async function dump(world: World, name: Container): Promise<void> {
   await client.delete(pods, place);
 }
 
+/** What a busy node says by chance: its control groups (version 1) could not be frozen just then. */
+const BY_CHANCE = /unable to freeze|Unseizable/;
+
+/** Tries again, as the agent does, where it was chance that something failed. */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  for (let tries = 2; tries > 0; tries -= 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!BY_CHANCE.test((error as Error).message)) throw error;
+    }
+  }
+  return await work();
+}
+
 /** Has a container checkpointed by its node's kubelet. */
 async function capture(
   { cluster, namespace }: World,
@@ -149,7 +164,9 @@ async function capture(
   name: Dumped,
 ): Promise<void> {
   const path = `/api/v1/nodes/${node}/proxy/checkpoint/${namespace}/${pod}/app`;
-  const answer = await cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}" });
+  const answer = await patiently(() =>
+    cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}" }),
+  );
   const [made = ""] = (JSON.parse(answer) as { items: string[] }).items;
   const onHost = made.replace("/var/lib/kubelet", cluster.dataDir(node, "kubelet"));
   const target = setOf()[name];
