@@ -7,6 +7,7 @@ import { FileBytes } from "../../src/archive/bytes.ts";
 import { readTar } from "../../src/archive/tar.ts";
 import { namespaces, type Pod, pods } from "../../src/kube/resources.ts";
 import { checkpointEntries, makeTar } from "./archive.ts";
+import { patiently } from "./patiently.ts";
 import { waitFor } from "./wait-for.ts";
 import type { World } from "./world.ts";
 
@@ -139,21 +140,6 @@ async function dump(world: World, name: Container): Promise<void> {
     await capture(world, node, place.name, "everything-later");
   }
   await client.delete(pods, place);
-}
-
-/** What a busy node says by chance: its control groups (version 1) could not be frozen just then. */
-const BY_CHANCE = /unable to freeze|Unseizable/;
-
-/** Tries again, as the agent does, where it was chance that something failed. */
-async function patiently<T>(work: () => Promise<T>): Promise<T> {
-  for (let tries = 2; tries > 0; tries -= 1) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!BY_CHANCE.test((error as Error).message)) throw error;
-    }
-  }
-  return await work();
 }
 
 /** Has a container checkpointed by its node's kubelet. */

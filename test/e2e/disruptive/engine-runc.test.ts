@@ -8,6 +8,7 @@ import type { Pod } from "../../../src/kube/resources.ts";
 import { askFor, counted, counts, HOLDER_OPTIONS, holder, isLocked, talker } from "../../support/holder.ts";
 import { installKcr } from "../../support/install.ts";
 import { ARCHIVES, Installation } from "../../support/installation.ts";
+import { patiently } from "../../support/patiently.ts";
 import { advance, carrier, mark } from "../../support/programs.ts";
 import { capture, crash, deployProtected, handlersReady, KCR } from "../../support/runtime.ts";
 import { Holder } from "../../support/steps.ts";
@@ -260,7 +261,9 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     await capture(world, pod);
     await kept;
     const path = `/api/v1/nodes/${node}/proxy/checkpoint/${world.namespace}/${pod.metadata.name}/app`;
-    const answer = await world.cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}" });
+    const answer = await patiently(() =>
+      world.cluster.kubectl(["create", "--raw", path, "-f", "-"], { input: "{}" }),
+    );
     const [theirs = ""] = (JSON.parse(answer) as { items: string[] }).items;
     try {
       for (const file of ["config.dump", "spec.dump", "status.dump"]) {
