@@ -100,6 +100,10 @@ describe.skipIf(cluster === undefined)("kcr uninstall and kcr install", () => {
 
   it("takes that away too once the pod is gone", async () => {
     await world.cluster.kubectl(["-n", world.namespace, "delete", "deployment/handler"]);
+    await waitFor("its pod to be gone", async () => {
+      const { items } = await world.client.list(pods, { namespace: world.namespace });
+      return !items.some(({ spec }) => spec?.runtimeClassName === "kcr");
+    });
     const { code, stdout, stderr } = await kcr(world, ["uninstall", "--yes"]);
     expect(code, stderr).toBe(0);
     expect(stdout).not.toMatch(/handler/);
