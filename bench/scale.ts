@@ -1,5 +1,4 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
@@ -10,6 +9,7 @@ import { type KubeObject, namespaces } from "../src/kube/resources.ts";
 import { delay } from "../src/kube/signals.ts";
 import { startApiServer } from "../test/support/apiserver.ts";
 import { installCrds } from "../test/support/crds.ts";
+import { freePort } from "../test/support/free-ports.ts";
 import { waitFor } from "../test/support/wait-for.ts";
 import { chart } from "./lib/chart.ts";
 import { atMost, type BenchArgs, type Figure, type Report, seconds, thisMachine } from "./lib/report.ts";
@@ -262,12 +262,4 @@ async function untilMinute(signal: AbortSignal): Promise<void> {
 function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -2,7 +2,6 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -13,6 +12,7 @@ import { Layout } from "../src/store/layout.ts";
 import { ORGANIZATION } from "../src/transfer/identity.ts";
 import { pathOf } from "../src/transfer/protocol.ts";
 import { randomContent, writeCheckpoint } from "../test/support/archive.ts";
+import { freePort } from "../test/support/free-ports.ts";
 import { startRegistry } from "../test/support/registry.ts";
 import { waitFor } from "../test/support/wait-for.ts";
 import { hash, upload } from "./lib/pushers.ts";
@@ -181,14 +181,5 @@ async function servePlainly(
     await command([...probe, `https://localhost:${port}/checkpoint/inventory.img`], { signal });
     return true;
   });
-  return port;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
   return port;
 }

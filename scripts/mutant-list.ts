@@ -558,8 +558,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     fault: "an operator that is told to end does not",
-    file: "src/operator/main.ts",
-    find: "    stop.abort();\n",
+    file: "src/kube/signals.ts",
+    find: "      stop.abort();\n",
     replace: "",
     ...disruptive("leader.test.ts", "told to end (SIGTERM), operator that waits"),
   },

@@ -5,6 +5,7 @@ import { readSettings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
 import { serveHealth } from "../kube/health.ts";
 import { createMetrics } from "../kube/prometheus.ts";
+import { stopWhenTold } from "../kube/signals.ts";
 import { Layout } from "../store/layout.ts";
 import { createAgent } from "./agent.ts";
 import { agentMetricDefinitions } from "./metrics.ts";
@@ -35,13 +36,7 @@ const log = pino({ base: { program: "agent", node }, level: environment.KCR_LOG_
 const settings = readSettings(environment.KCR_CONFIG);
 const { kubelet } = settings;
 
-const stop = new AbortController();
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  process.once(signal, () => {
-    log.info({ signal }, "stopping");
-    stop.abort();
-  });
-}
+const stop = stopWhenTold(log);
 
 const [command = "run"] = process.argv.slice(2);
 switch (command) {

@@ -28,7 +28,6 @@ export const downloadSpec = z
 export type DownloadSpec = z.input<typeof downloadSpec>;
 
 export const downloadPhase = z.enum(["Pending", "Ready", "Failed"]);
-export type DownloadPhase = z.infer<typeof downloadPhase>;
 
 /** Where the download part answers: a port of a pod, which nothing but a port-forward reaches. */
 export const downloadEndpoint = z.object({

@@ -24,7 +24,6 @@ export const xsave = z.object({
     .max(2 ** 24)
     .describe("Bytes, with all that the processor has."),
 });
-export type Xsave = z.infer<typeof xsave>;
 
 /**
  * What a restore depends on of the machine and the programs under it: where a checkpoint was taken, or where one is to

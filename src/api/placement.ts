@@ -1,4 +1,5 @@
 import type { Node, Pod } from "../kube/resources.ts";
+import { meets } from "./selector.ts";
 
 type PodSpec = NonNullable<Pod["spec"]>;
 type Taint = NonNullable<NonNullable<Node["spec"]>["taints"]>[number];
@@ -70,13 +71,10 @@ function matchesTerm({ matchExpressions = [], matchFields = [] }: SelectorTerm, 
 function matchesRequirement({ operator, values = [] }: Requirement, value: string | undefined): boolean {
   switch (operator) {
     case "In":
-      return value !== undefined && values.includes(value);
     case "NotIn":
-      return value === undefined || !values.includes(value);
     case "Exists":
-      return value !== undefined;
     case "DoesNotExist":
-      return value === undefined;
+      return meets(value, operator, values);
     case "Gt":
       return isInteger(value) && isInteger(values[0]) && Number(value) > Number(values[0]);
     case "Lt":

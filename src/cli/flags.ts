@@ -33,3 +33,10 @@ export const several = (text: string, before: string[] = []): string[] => [
   ...text.split(",").filter(Boolean),
 ];
 export const watching = (): Option => new Option("-w, --watch", "show it again as it changes, until Ctrl-C");
+
+/** A number of seconds, more than none, that may have a fraction. */
+export function patience(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError("a number of seconds is wanted.");
+  return value;
+}

@@ -2,18 +2,13 @@ import { pino } from "pino";
 import { DOWNLOAD_PORT } from "../api/download.ts";
 import { readSettings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
+import { stopWhenTold } from "../kube/signals.ts";
 import { runDownload } from "./download.ts";
 
 const log = pino({ base: { program: "download" }, level: process.env["KCR_LOG_LEVEL"] ?? "info" });
 const settings = readSettings(process.env["KCR_CONFIG"] ?? "/etc/kcr/config.yaml");
 
-const stop = new AbortController();
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  process.once(signal, () => {
-    log.info({ signal }, "stopping");
-    stop.abort();
-  });
-}
+const stop = stopWhenTold(log);
 
 const client = Client.fromConfig({ userAgent: "kcr-download" });
 try {

@@ -94,8 +94,6 @@ export const isInvalid = (error: unknown): error is ApiError => has(error, 422);
  */
 export const isStale = (error: unknown): error is ApiError =>
   isConflict(error) || (isInvalid(error) && !error.details?.name && !error.details?.causes?.length);
-/** The server asks to come back later. */
-export const isTooManyRequests = (error: unknown): error is ApiError => has(error, 429);
 
 /**
  * The server does not know the resource version yet (it is behind, or its store was put back to an older state).

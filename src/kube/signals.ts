@@ -1,5 +1,19 @@
+import type { Logger } from "./log.ts";
+
 /** The longest delay `setTimeout` takes; a longer one overflows and fires at once. */
 const longestTimeoutMs = 2 ** 31 - 1;
+
+/** Aborts when the process is told to end (SIGTERM, SIGINT), or before. */
+export function stopWhenTold(log: Logger): AbortController {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      log.info({ signal }, "stopping");
+      stop.abort();
+    });
+  }
+  return stop;
+}
 
 /** A signal of one operation that also aborts with its parent. Disposing it takes its listener off the parent. */
 export interface ChildSignal extends Disposable {

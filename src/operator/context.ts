@@ -148,9 +148,3 @@ export function trimNode(node: Node): Node {
     },
   };
 }
-
-/** Drops what only the API server's bookkeeping needs. */
-export function trimMeta<T extends KubeObject>(object: T): T {
-  const { managedFields: _, ...metadata } = object.metadata;
-  return { ...object, metadata };
-}

@@ -4,6 +4,7 @@ import { readSettings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
 import { serveHealth } from "../kube/health.ts";
 import { createMetrics } from "../kube/prometheus.ts";
+import { stopWhenTold } from "../kube/signals.ts";
 import { USER_AGENT } from "./context.ts";
 import { operatorMetricDefinitions } from "./observe/metrics.ts";
 import { createOperator } from "./operator.ts";
@@ -11,13 +12,7 @@ import { createOperator } from "./operator.ts";
 const log = pino({ base: { program: "operator" }, level: process.env["KCR_LOG_LEVEL"] ?? "info" });
 const settings = readSettings(process.env["KCR_CONFIG"] ?? "/etc/kcr/config.yaml");
 
-const stop = new AbortController();
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  process.once(signal, () => {
-    log.info({ signal }, "stopping");
-    stop.abort();
-  });
-}
+const stop = stopWhenTold(log);
 
 const { registry, metrics } = createMetrics(operatorMetricDefinitions);
 const client = Client.fromConfig({ userAgent: USER_AGENT, metrics });

@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { request } from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureBinaries } from "../../cluster/binaries.ts";
@@ -10,6 +9,7 @@ import { kubeconfig } from "../../cluster/kubeconfig.ts";
 import { createAuthority, createKey, issue } from "../../cluster/pki.ts";
 import { type Progress, silent } from "../../cluster/progress.ts";
 import { lastLines } from "../../cluster/run.ts";
+import { freePorts } from "./free-ports.ts";
 import { waitFor } from "./wait-for.ts";
 
 /** A real kube-apiserver with its own etcd, on loopback. There are no controllers and no nodes behind it. */
@@ -187,20 +187,6 @@ function part(dir: string, name: string, argv: readonly string[]) {
       await over;
     },
   };
-}
-
-/** Ports nobody listens on at this moment: all are held at once, so that they differ, then freed. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, "127.0.0.1");
-      await new Promise((resolve) => server.once("listening", resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 function answersOk(url: string, ca: string): Promise<boolean> {

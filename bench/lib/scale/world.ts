@@ -8,7 +8,7 @@ import {
   namespaces,
   nodes,
   pods,
-  type Resource,
+  replicaSets,
 } from "../../../src/kube/resources.ts";
 import { inParallel } from "./parallel.ts";
 
@@ -17,14 +17,6 @@ const PER_NODE = 100;
 const PER_NAMESPACE = 100;
 /** Writes to the API server at once. */
 const AT_ONCE = 48;
-
-const replicaSets: Resource = {
-  group: "apps",
-  version: "v1",
-  kind: "ReplicaSet",
-  plural: "replicasets",
-  namespaced: true,
-};
 
 export const nodeOf = (number: number): string => `node-${Math.floor(number / PER_NODE)}`;
 export const namespaceOf = (number: number): string => `team-${Math.floor(number / PER_NAMESPACE)}`;

@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 import { access, link, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
@@ -8,6 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { kubeconfig as kubeconfigText } from "../../../cluster/kubeconfig.ts";
 import { type ApiServer, startApiServer } from "../../../test/support/apiserver.ts";
 import { randomContent, writeCheckpoint } from "../../../test/support/archive.ts";
+import { freePort } from "../../../test/support/free-ports.ts";
 import { applyManifests } from "../../../test/support/manifests.ts";
 import { makeNamespace } from "../../../test/support/namespace.ts";
 import { startTcpProxy, type TcpProxy } from "../../../test/support/tcp-proxy.ts";
@@ -474,12 +474,4 @@ async function flip(path: string): Promise<void> {
   await file.read(byte, 0, 1, 40 * MiB);
   byte[0]! ^= 1;
   await file.write(byte, 0, 1, 40 * MiB);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -60,8 +60,6 @@ export interface Memfd {
   position: bigint;
 }
 
-export type FileKind = OpenFile["kind"];
-
 /** By id. */
 export type FileTable = ReadonlyMap<number, OpenFile>;
 

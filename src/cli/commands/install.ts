@@ -1,6 +1,7 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { ERRORS, KcrError } from "../../api/errors.ts";
 import { clusterFlagsOf, connect } from "../cluster.ts";
+import { patience } from "../flags.ts";
 import type { Choices } from "../install/choose.ts";
 import { type Io, print } from "../io.ts";
 import { startProgress } from "../output/progress.ts";
@@ -35,7 +36,7 @@ export function registerInstall(program: Command, io: Io): void {
     .option("--handler", "give the nodes the runtime handler (default, unless it was installed without)")
     .option("--no-handler", "leave the nodes alone: no runtime handler, and nothing privileged")
     .option("--no-wait", "do not wait until it has come up")
-    .option("--timeout <seconds>", "how long to wait", seconds, 300)
+    .option("--timeout <seconds>", "how long to wait", patience, 300)
     .option("--dry-run", "print what would be applied, as YAML, and ask no cluster")
     .addHelpText(
       "after",
@@ -112,10 +113,4 @@ ${examples([
         client.close();
       }
     });
-}
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (!(value > 0)) throw new InvalidArgumentError("a number of seconds is wanted.");
-  return value;
 }

@@ -1,7 +1,8 @@
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { confirm } from "../ask.ts";
 import { clusterFlagsOf, connect } from "../cluster.ts";
 import { EXIT } from "../exit.ts";
+import { patience } from "../flags.ts";
 import { type Io, print } from "../io.ts";
 import { startProgress } from "../output/progress.ts";
 import { safe } from "../output/safe.ts";
@@ -22,7 +23,7 @@ export function registerUninstall(program: Command, io: Io): void {
     .description("take kcr out of the cluster and off its nodes; pods that run go on running")
     .option("-y, --yes", "do not ask")
     .option("--keep-data", "leave kcr's kinds, all their objects, and the checkpoints themselves")
-    .option("--timeout <seconds>", "how long the nodes may take", seconds, 180)
+    .option("--timeout <seconds>", "how long the nodes may take", patience, 180)
     .addHelpText(
       "after",
       `
@@ -87,10 +88,4 @@ ${examples([
         client.close();
       }
     });
-}
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (!(value > 0)) throw new InvalidArgumentError("a number of seconds is wanted.");
-  return value;
 }

@@ -1,4 +1,3 @@
-import { checkpoints, requests, restores, schedules } from "../../api/kinds.ts";
 import {
   clusterRoleBindings,
   clusterRoles,
@@ -52,14 +51,6 @@ export const MANIFEST_KINDS: readonly Resource[] = [
   mutatingWebhookConfigurations,
   deployments,
   daemonSets,
-] as readonly Resource[];
-
-/** kcr's own kinds; what they own of each other goes from left to right. */
-export const OWN_KINDS: readonly Resource[] = [
-  schedules,
-  restores,
-  requests,
-  checkpoints,
 ] as readonly Resource[];
 
 /** Errors: for a kind that is not among kcr's manifests. */

@@ -34,8 +34,6 @@ export const OWN = {
   restore: { resource: restores, short: ["ckptres", "restore", "restores"] },
 } satisfies Record<string, NamedKind>;
 
-export type OwnKind = keyof typeof OWN;
-
 /** The kind that a word means, with or without its group; undefined for none of them. */
 export function findKind(word: string, among: readonly NamedKind[]): NamedKind | undefined {
   const [plain = "", ...group] = word.toLowerCase().split(".");

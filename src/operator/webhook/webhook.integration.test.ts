@@ -4,6 +4,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { ensureBinaries } from "../../../cluster/binaries.ts";
 import { type ApiServer, startApiServer } from "../../../test/support/apiserver.ts";
+import { freePort } from "../../../test/support/free-ports.ts";
 import { applyManifests } from "../../../test/support/manifests.ts";
 import { makeNamespace } from "../../../test/support/namespace.ts";
 import { waitFor } from "../../../test/support/wait-for.ts";
@@ -447,11 +448,3 @@ describe.skipIf(inject("kubeconfig") === undefined)("the pod-creation webhook", 
     await waitFor("the webhook to answer again", async () => classOf(await podOf(web)) === "kcr");
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
