@@ -18,6 +18,7 @@ import { imageController } from "./image/controller.ts";
 import type { KubeletOptions } from "./kubelet.ts";
 import { Locks } from "./locks.ts";
 import { notesController } from "./notes/controller.ts";
+import { observe } from "./observe/observe.ts";
 import { armController } from "./plan/arm.ts";
 import { planController } from "./plan/controller.ts";
 import { specChangeController } from "./plan/spec-change-controller.ts";
@@ -135,6 +136,7 @@ export function createAgent(options: AgentOptions): Agent {
         recorder,
         caches,
       };
+      observe(context);
       using running = follow(signal);
       const plans = planController(context);
       const controllers = [

@@ -126,7 +126,7 @@ export interface Metrics<Name extends string = MetricName> {
   increment(name: Name, labels: Labels, by?: number): void;
   /** Sets a gauge. */
   set(name: Name, labels: Labels, value: number): void;
-  /** Has a gauge worked out by `read` whenever it is asked for, from now on. */
+  /** Has a gauge worked out by `read` whenever it is asked for, from now on; NaN where that throws. */
   read(name: Name, labels: Labels, read: () => number): void;
   /** Adds one observation to a histogram. */
   observe(name: Name, labels: Labels, value: number): void;

@@ -19,7 +19,9 @@ export function createMetrics<More extends Record<string, MetricDefinition> = Re
   /** By gauge, then by its labels. */
   const reads = new Map<string, Map<string, { labels: Labels; read: () => number }>>();
   const readAll = (name: string) => {
-    for (const { labels, read } of reads.get(name)?.values() ?? []) gauges.get(name)?.set(labels, read());
+    for (const { labels, read } of reads.get(name)?.values() ?? []) {
+      gauges.get(name)?.set(labels, readOr(read, Number.NaN));
+    }
   };
   for (const [name, { type, labels, help, buckets }] of Object.entries<MetricDefinition>({
     ...metricDefinitions,
@@ -40,4 +42,13 @@ export function createMetrics<More extends Record<string, MetricDefinition> = Re
     observe: (name, labels, value) => histograms.get(name)?.observe(labels, value),
   };
   return { registry, metrics };
+}
+
+/** One gauge that cannot be read must not hide all others. */
+function readOr(read: () => number, otherwise: number): number {
+  try {
+    return read();
+  } catch {
+    return otherwise;
+  }
 }

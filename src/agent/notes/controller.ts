@@ -10,6 +10,7 @@ import { type PodCondition, type Report, reportCondition } from "../../api/repor
 import { type CheckpointRestore, RESTORED } from "../../api/restore.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isConflict, isNotFound } from "../../kube/errors.ts";
+import { noMetrics } from "../../kube/metrics.ts";
 import { type ObjectReference, objectRef } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
@@ -17,6 +18,7 @@ import { namesIn, readIfThere } from "../../store/files.ts";
 import { isContainerName } from "../../store/layout.ts";
 import { type Failure, type Note, parseNote } from "../../store/notes.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
+import { countNote } from "../observe/count.ts";
 import { runChanges } from "../plan/sources.ts";
 import { isSelftest, selftestName } from "../selftest/pod.ts";
 import { answerTo, type Message, messagesOf, type Verdict, verdictOf } from "./decide.ts";
@@ -35,7 +37,7 @@ const RESYNC_MS = 10_000;
  * an agent that was killed in between, it makes no second Event and counts no second time.
  */
 export function notesController(context: Context): Controller {
-  const { node, client, caches, layout, log, metrics, now } = context;
+  const { node, client, caches, layout, log, metrics = noMetrics, now } = context;
 
   const reconcile = async ({ name: podUID }: ObjectName): Promise<Outcome> => {
     const [pod] = caches.pods.byIndex(BY_UID, podUID);
@@ -44,6 +46,7 @@ export function notesController(context: Context): Controller {
       if (note === undefined) log.error({ path }, "a note of the handler cannot be read, and is dropped");
       else if (note.pod !== selftestName(node)) await tell(note, pod);
       await rm(path, { force: true });
+      if (note !== undefined && note.pod !== selftestName(node)) countNote(metrics, note);
     }
     return pod !== undefined && handlerOf(pod) !== undefined ? again(RESYNC_MS) : done;
   };

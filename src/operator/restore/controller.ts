@@ -9,9 +9,11 @@ import { lineageOf } from "../../api/lineage.ts";
 import { type ContainerStatus, containersOf, handlerOf, RESTORED, statusOf } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
 import { type ContainerRecord, containerRecord, readRecords } from "../../api/records.ts";
+import { countRestore as countOutcome, type RestoreOutcome } from "../../api/restore-metrics.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isForbidden } from "../../kube/errors.ts";
+import { noMetrics } from "../../kube/metrics.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
@@ -35,7 +37,7 @@ const FORBIDDEN_MS = 30_000;
  * overtaken picture has no effect.
  */
 export function restoreController(context: Context): Controller {
-  const { client, caches, recorder, log, now, settings } = context;
+  const { client, caches, recorder, log, metrics = noMetrics, now, settings } = context;
   const probe = new PullProbe(context);
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
@@ -191,6 +193,7 @@ export function restoreController(context: Context): Controller {
         const { outcome } = decision;
         if (outcome.type === "restored") await countRestore(pod, outcome.checkpoint, status);
         await writePod(pod, container, decision.record);
+        measure(pod, decision);
         if (outcome.type === "restored") {
           await tell(pod, protection, "Normal", "Restored", restoredNote(pod, container, outcome.checkpoint));
         } else if (outcome.type === "lost") {
@@ -221,6 +224,7 @@ export function restoreController(context: Context): Controller {
           await tell(pod, protection, "Warning", error.code, `container ${container}: ${error.advice}`);
           return FORBIDDEN_MS;
         }
+        measure(pod, decision);
         const note = decision.asked
           ? `container ${container} goes back to Checkpoint ${decision.to?.metadata.name}, as a CheckpointRestore asks`
           : decision.to === undefined
@@ -300,14 +304,32 @@ export function restoreController(context: Context): Controller {
     });
   };
 
+  /** A fresh start is counted when it is decided, for it comes of itself; a restore when it has come true. */
+  const measure = (pod: Pod, decision: RestoreDecision): void => {
+    const count = (result: "restored" | "lost" | "fresh", more: Partial<RestoreOutcome> = {}) =>
+      countOutcome(metrics, { strategy: "Image", result, ...more });
+    if (decision.type === "swap" && decision.to === undefined) {
+      if (decision.why === undefined) count("fresh");
+      else count("lost", { failures: [decision.why.code] });
+    } else if (decision.type === "settle" && decision.outcome.type === "lost") {
+      const { code } = decision.outcome.error;
+      count("lost", { failures: code === "NoCheckpoint" ? [] : [code] });
+    } else if (decision.type === "settle" && decision.outcome.type === "restored") {
+      const checkpoint = caches.checkpoints.get(pod.metadata.namespace, decision.outcome.checkpoint);
+      count("restored", checkpoint && { ageSeconds: secondsOld(checkpoint) });
+    }
+  };
+
   const restoredNote = (pod: Pod, container: string, name: string): string => {
     const checkpoint = caches.checkpoints.get(pod.metadata.namespace, name);
     const age = checkpoint === undefined ? "" : `: its state is ${ageOf(checkpoint)} old`;
     return `container ${container} runs again from Checkpoint ${name}${age}`;
   };
 
-  const ageOf = (checkpoint: Checkpoint): string =>
-    `${Math.max(0, Math.round((now().getTime() - Date.parse(checkpoint.spec.checkpointTimestamp)) / 1000))} s`;
+  const secondsOld = ({ spec }: Checkpoint): number =>
+    Math.max(0, (now().getTime() - Date.parse(spec.checkpointTimestamp)) / 1000);
+
+  const ageOf = (checkpoint: Checkpoint): string => `${Math.round(secondsOld(checkpoint))} s`;
 
   /** An Event on the pod and on its workload, and the pod's condition. */
   const tell = async (
@@ -355,7 +377,7 @@ export function restoreController(context: Context): Controller {
   return new Controller({
     name: "restore",
     log,
-    metrics: context.metrics,
+    metrics,
     workers: 8,
     reconcile,
     sources: [
