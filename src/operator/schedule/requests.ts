@@ -78,8 +78,9 @@ export async function ensureRequest(
       if (!isAlreadyExists(error)) throw error;
     }
     const existing = await client.get(requests, wanted.metadata).catch(absent);
+    // Made, and deleted since: another in its place would capture the slot again.
+    if (existing === undefined) return;
     if (
-      existing !== undefined &&
       controllerOf(existing)?.uid === schedule.metadata.uid &&
       existing.spec.podReference.name === wanted.spec.podReference.name &&
       existing.spec.containerName === wanted.spec.containerName

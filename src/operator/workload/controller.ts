@@ -10,7 +10,7 @@ import { Controller, changesOf, done, type Outcome } from "../../kube/controller
 import { isAlreadyExists } from "../../kube/errors.ts";
 import { controllerOf, ownerReference } from "../../kube/owner.ts";
 import type { ObjectName, Resource } from "../../kube/resources.ts";
-import { absent } from "../../kube/write.ts";
+import { absent, writeCondition } from "../../kube/write.ts";
 import type { Context } from "../context.ts";
 import { decideWorkload } from "./decide.ts";
 import type { WorkloadObject } from "./kinds.ts";
@@ -125,8 +125,8 @@ export function workloadController(
     /** An Event on the workload, and its condition. */
     async function tell(error: KcrError): Promise<void> {
       const { code: reason, advice } = error;
-      recorder.record({ regarding: workload!, type: "Warning", reason, action: "Protect", note: advice });
       await say(workload!, { status: "False", reason, message: advice });
+      recorder.record({ regarding: workload!, type: "Warning", reason, action: "Protect", note: advice });
     }
   };
 
@@ -141,15 +141,7 @@ export function workloadController(
       next === undefined
         ? { $patch: "delete", type: PROTECTED }
         : { type: PROTECTED, ...next, lastUpdateTime: time, lastTransitionTime: time };
-    const { uid, namespace, name } = workload.metadata;
-    await client
-      .patch(
-        resource,
-        { namespace, name },
-        { type: "strategic", body: { metadata: { uid }, status: { conditions: [condition] } } },
-        { subresource: "status" },
-      )
-      .catch(absent);
+    await writeCondition(client, resource, workload, condition).catch(absent);
   };
 
   /** Whether nothing is left to do by what the caches say: what they do not say yet leads here again. */
