@@ -5,6 +5,7 @@ import { asKcrError, KcrError } from "../../api/errors.ts";
 import { isGood, isTerminal, schedules } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import type { CheckpointSchedule, ScheduleStatus } from "../../api/schedule.ts";
+import { clockChanges } from "../../kube/clock.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
@@ -152,6 +153,7 @@ export function scheduleController(context: Context): Controller {
     reconcile,
     sources: [
       changesOf(caches.schedules),
+      clockChanges(now, () => caches.schedules.list().map(({ metadata }) => metadata)),
       changesOf(caches.checkpoints, scheduleOf),
       changesOf(caches.requests, (request) => {
         const ref = request.spec.checkpointScheduleRef;
