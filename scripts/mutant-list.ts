@@ -238,6 +238,27 @@ export const mutants: readonly Mutant[] = [
     test: integration(AGENT, "after the dump: its archive is adopted, though the pod is gone"),
   },
   {
+    fault: "an archive that was sent while it was written is taken for another of another length",
+    file: "src/oci/growing-file.ts",
+    find: "if (size !== this.#size) throw",
+    replace: "if (size < 0) throw",
+    test: integration("src/agent/image/ahead.integration.test.ts", "of another length than was said"),
+  },
+  {
+    fault: "what was sent of a dump that failed stays in the registry",
+    file: "src/agent/image/ahead.ts",
+    find: "if (!isOver) limit.abort(",
+    replace: "if (isOver) limit.abort(",
+    test: integration("src/agent/image/ahead.integration.test.ts", "of a dump that fails nothing stays"),
+  },
+  {
+    fault: "another container's archive is sent for the one that was dumped",
+    file: "src/agent/image/ahead.ts",
+    find: "|| isNamed(filename, target)",
+    replace: '|| filename.startsWith("checkpoint-")',
+    test: integration("src/agent/image/ahead.integration.test.ts", "another container's archive is not sent"),
+  },
+  {
     fault: "an archive that a killed dump left cut off stays on the node",
     file: "src/agent/dump/capture.ts",
     find: "else await archives.remove(file.name);",

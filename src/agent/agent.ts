@@ -14,6 +14,7 @@ import { DUMP_PROGRAM, RuncEngine } from "./dump/engine-runc.ts";
 import { throughHandler } from "./dump/through-handler.ts";
 import { factsController } from "./facts/controller.ts";
 import { NodeFacts } from "./facts/node-facts.ts";
+import { Ahead } from "./image/ahead.ts";
 import { imageController } from "./image/controller.ts";
 import type { KubeletOptions } from "./kubelet.ts";
 import { Locks } from "./locks.ts";
@@ -128,6 +129,7 @@ export function createAgent(options: AgentOptions): Agent {
         engine,
         facts: new NodeFacts(),
         archives,
+        ahead: new Ahead({ archives, settings, log, signal }),
         layout,
         store,
         pins,

@@ -13,6 +13,7 @@ import type { Layout } from "../store/layout.ts";
 import type { Archives } from "./archives.ts";
 import type { DumpEngine } from "./dump/engine.ts";
 import type { NodeFacts } from "./facts/node-facts.ts";
+import type { Ahead } from "./image/ahead.ts";
 import type { Locks } from "./locks.ts";
 import type { AgentMetricName } from "./metrics.ts";
 import type { Pins } from "./store/pins.ts";
@@ -30,6 +31,8 @@ export interface Context {
   /** What is known of the node, by which checkpoints fit it or do not. */
   facts: NodeFacts;
   archives: Archives;
+  /** Archives on their way to the registry while they are made. */
+  ahead?: Ahead | undefined;
   /** kcr's directory on the node. */
   layout: Layout;
   /** The unpacked checkpoints there, and which of them must stay. */

@@ -59,7 +59,7 @@ export function imageController(context: Context): Controller {
 export function imageReconciler(
   context: Context,
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
-  const { node, client, settings, archives, store, locks, caches, recorder, log, now } = context;
+  const { node, client, settings, ahead, archives, store, locks, caches, recorder, log, now } = context;
   const here = { node, store: settings.store };
 
   return async (name, signal) => {
@@ -137,7 +137,7 @@ export function imageReconciler(
   ): Promise<PushedImage> {
     const { metadata, status } = checkpoint;
     const repository = status?.checkpointImage ?? "";
-    const known = status?.digest;
+    const known = status?.digest ?? (await ahead?.take(captured.name));
     await using registry = await openRegistry(settings, "kcr-agent");
     const image = await pushCheckpointImage({
       client: registry,
