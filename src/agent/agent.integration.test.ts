@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -35,6 +35,7 @@ import { RegistryClient } from "../oci/registry.ts";
 import { Layout } from "../store/layout.ts";
 import { formatLast, LAST, type RunState, STATE, STATE_VERSION } from "../store/runs.ts";
 import { createAgent } from "./agent.ts";
+import { noteBegun } from "./dump/begun.ts";
 
 const kubeconfig = inject("kubeconfig");
 /** 2026-01-01T12:00:00Z */
@@ -629,6 +630,64 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
       await startAgent();
       expect((await ended("r", "Failed")).status?.reason).toBe("DeadlineExceeded");
       expect(kubelet.calls).toHaveLength(0);
+    });
+  });
+
+  describe("left on a node that nobody waited for, request and Checkpoint gone,", () => {
+    beforeEach(withoutRegistry);
+    /** As the operator lets go of them for a silent node, or the namespace's end does. */
+    async function goes(checkpoint: Checkpoint, request: CheckpointRequest): Promise<void> {
+      const metadata = { finalizers: [] };
+      await client.patch(checkpoints, checkpoint.metadata, { type: "merge", body: { metadata } });
+      await client.delete(checkpoints, checkpoint.metadata);
+      await client.delete(requests, request.metadata);
+    }
+    const begun = () => readdir(join(directory, "kcr", "begun"));
+
+    it("an archive goes when the agent is back; those that somebody made by hand stay", async () => {
+      const pod = await runningPod("p");
+      const call = { namespace, pod: "p", container: "app" };
+      const byHand = [await writeArchive(call)];
+      const request = await handOver("r", pod);
+      await startAgent();
+      await ended("r", "Completed");
+      const [checkpoint] = await allCheckpoints();
+      expect(await begun()).toEqual([`${request.metadata.uid}.json`]);
+      await stopAgent();
+      byHand.push(await writeArchive(call));
+      await startAgent();
+      expect((await readdir(archives)).sort()).toEqual([...byHand, checkpoint!.spec.checkpointData].sort());
+      await stopAgent();
+      await goes(checkpoint!, request);
+
+      await startAgent();
+      await waitFor("the archive to go", async () => (await begun()).length === 0);
+      expect((await readdir(archives)).sort()).toEqual(byHand.sort());
+    });
+
+    it("whatever a dump has written that was cut in the middle goes", async () => {
+      const pod = await runningPod("p");
+      const request = await handOver("r", pod);
+      await client.delete(requests, request.metadata);
+      const startTime = new Date(Date.now() - 60_000).toISOString();
+      const lineage = { podUID: pod.metadata.uid ?? "", containerID: idOf("p", "app"), restartCount: 0 };
+      const target = { namespace, pod: "p", container: "app" };
+      await noteBegun(new Layout(join(directory, "kcr")), {
+        request: { namespace, name: "r", uid: request.metadata.uid ?? "" },
+        target,
+        source: { lineage, defaultContainer: "app" },
+        startTime,
+      });
+      const foreign = await writeArchive(target, { containerId: "f".repeat(64) });
+      await writeArchive(target);
+      const half = await writeArchive(target);
+      await writeFile(join(archives, half), "half");
+      const quiet = new Date(Date.now() - 10_000);
+      await utimes(join(archives, half), quiet, quiet);
+
+      await startAgent();
+      await waitFor("all of it to go", async () => (await begun()).length === 0);
+      expect(await readdir(archives)).toEqual([foreign]);
     });
   });
 

@@ -18,6 +18,7 @@ import { type Captured, inspect, unfit } from "../inspect.ts";
 import type { Target } from "../kubelet.ts";
 import { type KnownRun, readRun } from "../plan/runs.ts";
 import { Slots } from "../slots.ts";
+import { type BegunDump, noteBegun } from "./begun.ts";
 import { capture, findLeftBehind } from "./capture.ts";
 import {
   type CheckpointParts,
@@ -35,6 +36,7 @@ import {
   optionsIgnored,
 } from "./decide.ts";
 import { sourceOf } from "./source.ts";
+import { sweepDump } from "./sweep.ts";
 
 /** How soon to look again for a free slot, or whether a late dump has ended, in milliseconds. */
 const SLOT_POLL_MS = 500;
@@ -116,6 +118,7 @@ export function dumpReconciler(
     });
     if (ignored !== undefined) warn(context, request, ignored);
     const deadline = deadlineOf(begun);
+    await note(begunDump(begun, source, startTime));
     // The slot is the dump's from here on, however long it lasts and whatever becomes of this reconcile.
     const untilEnd = held.move();
     const dump = capture(context, targetOf(begun), source, deadline, signal).finally(() =>
@@ -144,11 +147,12 @@ export function dumpReconciler(
     if ("captured" in result) {
       facts.learn(result.captured.facts);
       await record(settled, source, startTime, result.captured);
-    } else if (inTime !== undefined) {
-      await fail(context, request, asKcrError(result.error));
-    } else {
-      log.warn({ ...nameFields(request), err: result.error }, "a dump that was given up failed in the end");
+      return done;
     }
+    if (inTime !== undefined) await fail(context, request, asKcrError(result.error));
+    else
+      log.warn({ ...nameFields(request), err: result.error }, "a dump that was given up failed in the end");
+    await sweepDump(context, begunDump(request, source, startTime), signal);
     return done;
   }
 
@@ -200,6 +204,7 @@ export function dumpReconciler(
     startTime: Date,
     captured: Captured,
   ): Promise<void> {
+    await note(begunDump(request, source, startTime, captured.name));
     const schedule = await scheduleOf(request);
     const parts: CheckpointParts = { request, source, captured, startTime, node, schedule };
     const checkpoint = await create(parts).catch(async (error: unknown) => {
@@ -217,6 +222,15 @@ export function dumpReconciler(
     if (checkpoint.spec.checkpointData !== captured.name) await archives.remove(captured.name);
     const written = checkpoint.status?.phase ? checkpoint : await describe(checkpoint, source, captured);
     await settle(request, written, source);
+  }
+
+  /** A disk that takes no note keeps nobody from saving a container: what is left of the dump may stay there then. */
+  async function note(dump: BegunDump): Promise<void> {
+    try {
+      await noteBegun(layout, dump);
+    } catch (err) {
+      log.warn({ ...dump.request, err }, "it could not be noted that a dump is made");
+    }
   }
 
   async function create(parts: CheckpointParts): Promise<Checkpoint> {
@@ -372,6 +386,17 @@ const targetOf = (request: CheckpointRequest): Target => ({
   pod: request.spec.podReference.name,
   container: request.status?.containerName ?? "",
 });
+
+const begunDump = (
+  request: CheckpointRequest,
+  source: CaptureSource,
+  startTime: Date,
+  archive?: string,
+): BegunDump => {
+  const { namespace = "", name, uid = "" } = request.metadata;
+  const fields = { request: { namespace, name, uid }, target: targetOf(request), source };
+  return { ...fields, startTime: startTime.toISOString(), ...(archive === undefined ? {} : { archive }) };
+};
 
 const podReference = (request: CheckpointRequest, uid: string | undefined) => ({
   apiVersion: "v1",

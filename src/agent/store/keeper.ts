@@ -1,19 +1,25 @@
-import { delay } from "../../kube/signals.ts";
+import { ARCHIVE_FINALIZER, type Checkpoint } from "../../api/checkpoint.ts";
+import type { Change } from "../../kube/cache.ts";
+import { delay, follow } from "../../kube/signals.ts";
 import type { Context } from "../context.ts";
+import { sweepArchives } from "../dump/sweep.ts";
 import { copyOf } from "../plan/copies.ts";
 import { scrub } from "../scrub.ts";
 
 const HOUR_MS = 3_600_000;
-/** How often copies are looked for that belong to nothing, in milliseconds. */
+/** How often copies and archives are looked for that belong to nothing, in milliseconds. */
 const SWEEP_MS = 300_000;
+/** How soon after Checkpoints went without this agent, as their namespace may with many of them, in milliseconds. */
+const GONE_MS = 2_000;
 /** What came of a copy that was never finished is kept so long for another try, in milliseconds. */
 const UNFINISHED_MS = HOUR_MS;
-/** A copy that is younger may belong to what is not written down yet, in milliseconds. */
+/** A copy that is younger may be of a Checkpoint whose digest is not written down yet, in milliseconds. */
 const YOUNG_MS = 600_000;
 
 /**
  * Looks after the store as a whole, until the signal aborts: it is scrubbed every so many hours, and at once after an
- * agent that was killed or a node that lost its power; copies that belong to nothing are removed.
+ * agent that was killed or a node that lost its power; copies and archives that belong to nothing are removed, at once
+ * when a Checkpoint went for which this agent was not waited for.
  */
 export async function keepStore(context: Context, signal: AbortSignal): Promise<void> {
   try {
@@ -36,17 +42,42 @@ async function keep(context: Context, signal: AbortSignal): Promise<never> {
   await caches.checkpoints.waitForSync(signal);
   let scrubbed = performance.now();
   let isDue = !wasClean;
+  let went = new AbortController();
+  caches.checkpoints.subscribe((change) => {
+    if (isUnseen(change)) went.abort(new Error("a Checkpoint went"));
+  });
   for (;;) {
+    went = new AbortController();
+    await guarded("copies that belong to nothing could not be removed", () => sweep(context));
+    await guarded("archives that belong to nothing could not be removed", () =>
+      sweepArchives(context, signal),
+    );
+    await guarded("files of unfinished copies could not be removed", () => sweepIncoming(context));
     if (isDue) {
       await guarded("the scrub was not finished", () => scrubAndTell(context, signal));
       scrubbed = performance.now();
     }
-    await guarded("copies that belong to nothing could not be removed", () => sweep(context));
-    await guarded("files of unfinished copies could not be removed", () => sweepIncoming(context));
-    await delay(SWEEP_MS, signal);
+    await sweepDue(went.signal, signal);
     isDue = performance.now() - scrubbed >= settings.local.scrubHours * HOUR_MS;
   }
 }
+
+/** Resolves when it is time to sweep: after a while, or when one `went`. Errors: the signal's reason. */
+async function sweepDue(went: AbortSignal, signal: AbortSignal): Promise<void> {
+  using due = follow(signal);
+  const wake = () => due.abort(went.reason);
+  if (went.aborted) wake();
+  else went.addEventListener("abort", wake, { once: true });
+  try {
+    await delay(SWEEP_MS, due.signal);
+  } catch {
+    await delay(GONE_MS, signal);
+  }
+}
+
+/** Whether it went though its agent had not let go of it. */
+const isUnseen = ({ type, object }: Change<Checkpoint>): boolean =>
+  type === "delete" && (object.metadata.finalizers ?? []).includes(ARCHIVE_FINALIZER);
 
 async function scrubAndTell({ store, log }: Context, signal: AbortSignal): Promise<void> {
   const { checked, corrupt } = await scrub(store, signal);
@@ -56,11 +87,14 @@ async function scrubAndTell({ store, log }: Context, signal: AbortSignal): Promi
 
 /** Removes the copies of no Checkpoint of this node that nothing else counts on. */
 export async function sweep({ store, caches, pins, log, now }: Context): Promise<void> {
-  const known = new Set(caches.checkpoints.list().map(copyOf));
+  // In this order: what is made, pinned or told of from here on is not looked at, or known.
+  const copies = await store.list();
   const pinned = await pins.read();
-  for (const { digest, made } of await store.list()) {
+  const known = new Set(caches.checkpoints.list().map(copyOf));
+  const isTold = !known.has(undefined);
+  for (const { digest, made } of copies) {
     if (known.has(digest) || pinned.has(digest)) continue;
-    if (now().getTime() - made.getTime() < YOUNG_MS) continue;
+    if (!isTold && now().getTime() - made.getTime() < YOUNG_MS) continue;
     await store.remove(digest);
     log.info({ copy: digest }, "a copy that belongs to nothing was removed");
   }
