@@ -44,6 +44,7 @@ const DOUBTS = "src/agent/transfer/doubts.test.ts";
 const TRANSFERS = "src/agent/transfer/transfer.integration.test.ts";
 const POLICIES = "test/integration/policies.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
+const FAULTS = "test/integration/faults.integration.test.ts";
 const REGISTRY = "src/oci/registry.integration.test.ts";
 
 export const mutants: readonly Mutant[] = [
@@ -475,6 +476,21 @@ export const mutants: readonly Mutant[] = [
     find: "if (this.#heldByAnother() && !this.#expired()) return false;",
     replace: "",
     test: integration("src/kube/leader.integration.test.ts", "leader election"),
+  },
+  {
+    fault: "a token that was replaced is shown until it is a minute old",
+    file: "src/kube/transport.ts",
+    find: "if (error instanceof ApiError) return error.status === 401;",
+    replace: "if (error instanceof ApiError) return false;",
+    test: integration(FAULTS, "a cache equals the server"),
+  },
+  {
+    fault: "an authority that was replaced is trusted for ever, and no other",
+    file: "src/kube/transport.ts",
+    find: "await orAborted(this.#config.applyToHTTPSOptions(fromConfig), signal);",
+    replace: `await orAborted(this.#config.applyToHTTPSOptions(fromConfig), signal);
+    fromConfig.ca = (this as { ca?: https.RequestOptions["ca"] }).ca ??= fromConfig.ca;`,
+    test: integration(FAULTS, "a cache equals the server"),
   },
   {
     fault: "a handler that throws loses the event",
