@@ -460,6 +460,11 @@ export const ERRORS = {
     means: "The file that was to be written exists.",
     remedy: "Name another one, or give --force to replace it.",
   },
+  ProtocolUnknown: {
+    means:
+      "A part of kcr of a later version has left something (a plan, a record, a copy) in a form that this one does not know.",
+    remedy: "Bring all parts of kcr to the later version; what was left is as it was.",
+  },
   Internal: {
     means: "Something kcr did not expect.",
     remedy: "Report it with the log of the operator or agent.",

@@ -294,7 +294,7 @@ export function dumpReconciler(
     context.recorder.record({ regarding: podReference(request, source.lineage.podUID), ...event });
   }
 
-  async function runOf(pod: Pod, { status }: CheckpointRequest): Promise<KnownRun | undefined> {
+  async function runOf(pod: Pod, { status }: CheckpointRequest): Promise<KnownRun | KcrError | undefined> {
     const container = status?.containerName;
     if (handlerOf(pod) === undefined || container === undefined) return undefined;
     return await readRun(layout, { podUID: pod.metadata.uid ?? "", container });

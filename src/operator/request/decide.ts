@@ -1,6 +1,6 @@
 import { type ERRORS, KcrError } from "../../api/errors.ts";
 import { defaultContainer, findContainer, runtimeID, statusOf } from "../../api/pod.ts";
-import { mayDump, readRecords } from "../../api/records.ts";
+import { laterRecord, mayDump, readRecords } from "../../api/records.ts";
 import { type CheckpointRequest, DEFAULT_TIMEOUT_SECONDS } from "../../api/request.ts";
 import type { Pod } from "../../kube/resources.ts";
 
@@ -86,6 +86,8 @@ export function decideRequest(
   if (running?.state?.running === undefined) {
     return failed("ContainerNotRunning", `container ${container} of pod ${name} is not running`);
   }
+  const later = laterRecord(pod);
+  if (later !== undefined) return { type: "fail", error: later };
   if (!mayDump(readRecords(pod)[container], runtimeID(running.containerID))) {
     return failed("RestoreInProgress", `container ${container} of pod ${name} has just restarted`);
   }

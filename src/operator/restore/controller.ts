@@ -8,7 +8,7 @@ import { RECORD_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf } from "../../api/lineage.ts";
 import { type ContainerStatus, containersOf, handlerOf, RESTORED, statusOf } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
-import { type ContainerRecord, containerRecord, readRecords } from "../../api/records.ts";
+import { type ContainerRecord, laterRecord, readRecords, recordsText } from "../../api/records.ts";
 import { countRestore as countOutcome, type RestoreOutcome } from "../../api/restore-metrics.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
@@ -50,6 +50,13 @@ export function restoreController(context: Context): Controller {
     const protection = protectionOf(pod, schedulesOfPod(caches, pod));
     const asked = askedOf(pod);
     if (protection.size === 0 && asked.size === 0 && Object.keys(records).length === 0) return done;
+
+    const later = laterRecord(pod);
+    if (later !== undefined) {
+      const [own] = protection.values();
+      await tell(pod, own, "Warning", later.code, later.advice);
+      return done;
+    }
 
     // Asked ahead of need: a crash should not wait for the answer.
     if (protection.size > 0 && ownCheckpoints(pod).some(isGood)) {
@@ -247,7 +254,7 @@ export function restoreController(context: Context): Controller {
     image?: string,
   ): Promise<void> => {
     const { namespace, name, uid, resourceVersion, annotations } = pod.metadata;
-    const records = JSON.stringify({ ...readRecords(pod), [container]: containerRecord.parse(record) });
+    const records = recordsText({ ...readRecords(pod), [container]: record });
     // The cache drops other annotations, so whether there are any is asked of the object as it is now.
     const current = await client.get(pods, { namespace, name });
     const body: JsonPatch = [
