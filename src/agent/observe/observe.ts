@@ -1,5 +1,6 @@
 import { statfsSync } from "node:fs";
 import { RUNTIME_LABEL, RUNTIME_READY } from "../../api/labels.ts";
+import { requestOf } from "../../api/trace.ts";
 import { noMetrics } from "../../kube/metrics.ts";
 import type { Context } from "../context.ts";
 import { countCheckpoint, countDump } from "./count.ts";
@@ -14,7 +15,8 @@ export function observe({ caches, layout, metrics = noMetrics, node, settings }:
       return checkpoint?.status?.engine ?? settings.engine;
     }),
   );
-  caches.checkpoints.subscribe((change) => countCheckpoint(metrics, change));
+  const find = caches.requests.get.bind(caches.requests);
+  caches.checkpoints.subscribe((change) => countCheckpoint(metrics, change, requestOf(change.object, find)));
 
   const disk = () => statfsSync(layout.root);
   metrics.read("kcr_disk_size_bytes", {}, () => disk().blocks * disk().bsize);
