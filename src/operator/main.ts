@@ -7,7 +7,6 @@ import { otlpFromEnvironment } from "../kube/otlp.ts";
 import { createMetrics } from "../kube/prometheus.ts";
 import { stopWhenTold } from "../kube/signals.ts";
 import { USER_AGENT } from "./context.ts";
-import { watchKinds } from "./kinds.ts";
 import { operatorMetricDefinitions } from "./observe/metrics.ts";
 import { createOperator } from "./operator.ts";
 
@@ -39,7 +38,6 @@ const health = await serveHealth({
   metrics: registry,
   log,
 });
-watchKinds(client, log, stop.signal).catch(() => {});
 try {
   await operator.run(stop.signal);
   log.info({}, "stopped");

@@ -153,6 +153,7 @@ export function scheduleController(context: Context): Controller {
     reconcile,
     sources: [
       changesOf(caches.schedules),
+      clockChanges(now, () => caches.schedules.list().map(({ metadata }) => metadata)),
       changesOf(caches.checkpoints, scheduleOf),
       changesOf(caches.requests, (request) => {
         const ref = request.spec.checkpointScheduleRef;
