@@ -184,6 +184,7 @@ export function workloadController(
     name: `workload-${resource.kind.toLowerCase()}`,
     log: context.log,
     metrics: context.metrics,
+    workers: 4,
     reconcile,
     sources: [
       changesOf(workloads),
