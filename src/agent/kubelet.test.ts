@@ -196,6 +196,8 @@ describe("answerError", () => {
     [500, "failed (OCI runtime pause failed: unable to freeze)", "CheckpointFailed", 4],
     [500, "failed (open /x/ctrd-checkpoint/status: no such file or directory)", "CheckpointFailed", 4],
     [500, "failed (rpc error: code = Unavailable desc = error reading: EOF)", "CheckpointFailed", 4],
+    [500, "failed (write /x/checkpoint-p.tar: no space left on device)", "DiskFull", 0],
+    [500, "failed (open /x/checkpoint-p.tar: read-only file system)", "DiskReadOnly", 0],
     [500, "failed (rpc error: context deadline exceeded)", "CheckpointFailed", 0],
     [500, "", "CheckpointFailed", 0],
     [302, "", "CheckpointFailed", 0],

@@ -102,9 +102,17 @@ export function missing(error: unknown): undefined {
   throw error;
 }
 
-/** An error of the file system as it is, but for a full disk: that is told with what did not fit where. */
+/** An error of the file system as it is, but for a disk that is full or takes nothing: what did not fit where is told. */
 export function diskError(error: unknown, directory: string, bytes: number): unknown {
-  const code = codeOf(error);
-  if (code !== "ENOSPC" && code !== "EDQUOT") return error;
-  return new KcrError("DiskFull", `${directory} has no room for a copy of ${bytes} bytes`, { cause: error });
+  switch (codeOf(error)) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return new KcrError("DiskFull", `${directory} has no room for a copy of ${bytes} bytes`, {
+        cause: error,
+      });
+    case "EROFS":
+      return new KcrError("DiskReadOnly", `${directory} cannot be written to`, { cause: error });
+    default:
+      return error;
+  }
 }
