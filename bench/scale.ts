@@ -10,8 +10,8 @@ export const options = {
   picture: { type: "string" },
 } as const;
 
-/** A Lease is renewed every two seconds and a dozen watches are opened anew every few minutes: for nothing else is there a cause. */
-const MOST_AT_REST = 60;
+/** A Lease is read and renewed every two seconds, and a dozen watches are opened anew every few minutes: there is cause for no more. */
+const MOST_AT_REST = 80;
 
 /**
  * The operator with 100, 1,000 and 10,000 annotated Deployments, or as many as are asked for. Nodes and pods are objects

@@ -2,15 +2,14 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { parseAllDocuments } from "yaml";
 import { lastLines } from "../../../cluster/run.ts";
+import type { Deployment } from "../../../src/kube/resources.ts";
 import { freePort } from "../../../test/support/free-ports.ts";
 import { waitFor } from "../../../test/support/wait-for.ts";
 
 /** One sample of a metric: its labels as Prometheus writes them, and its value. */
 export type Samples = ReadonlyArray<{ name: string; labels: string; value: number }>;
-
-/** The options that the operator's Deployment gives Node. */
-const NODE_OPTIONS: readonly string[] = [];
 
 /** Requests in three seconds that are no more than a Lease's renewals. */
 const QUIET_MS = 3000;
@@ -33,8 +32,9 @@ export class OperatorProcess {
     const path = join(directory, "operator.log");
     const log = await open(path, "a");
     const port = await freePort();
-    const child = spawn(process.execPath, [...NODE_OPTIONS, join(directory, "operator.mjs")], {
+    const child = spawn(process.execPath, [join(directory, "operator.mjs")], {
       env: {
+        NODE_OPTIONS: await nodeOptions(),
         KUBECONFIG: kubeconfig,
         KCR_CONFIG: join(directory, "config.yaml"),
         KCR_HEALTH_PORT: String(port),
@@ -123,6 +123,16 @@ export class OperatorProcess {
     if (ended) throw new Error(`the operator ended: ${lastLines(await readFile(this.#log, "utf8"))}`);
     return seen.value as T;
   }
+}
+
+/** What the operator's Deployment gives Node. */
+async function nodeOptions(): Promise<string> {
+  const file = new URL("../../../config/operator/deployment.yaml", import.meta.url);
+  const [deployment] = parseAllDocuments(await readFile(file, "utf8"))
+    .map((document) => document.toJS() as Deployment)
+    .filter(({ kind }) => kind === "Deployment");
+  const env = deployment?.spec?.template.spec?.containers[0]?.env;
+  return env?.find(({ name }) => name === "NODE_OPTIONS")?.value ?? "";
 }
 
 /** The sum of all samples of a metric whose labels contain this. */
