@@ -180,8 +180,8 @@ describe("answerError", () => {
       0,
     ],
     [404, "404 page not found", "CheckpointUnsupported", 0],
-    [404, "pod does not exist", "PodNotFound", 0],
-    [404, "container app does not exist", "ContainerNotFound", 0],
+    [404, "pod does not exist", "PodNotFound", 4],
+    [404, "container app does not exist", "ContainerNotFound", 4],
     [500, 'failed (exec: "criu": executable file not found in $PATH)', "CheckpointUnsupported", 0],
     [
       500,

@@ -219,10 +219,12 @@ export function answerError(status: number, body: string): KubeletError {
     return new KubeletError("KubeletForbidden", `the kubelet refused the call (${status}): ${text}`, retries);
   }
   if (status === 404) {
+    // It was seen to run: a kubelet that has just been started does not know its pods yet.
     if (/pod does not exist/.test(text))
-      return new KubeletError("PodNotFound", "the kubelet has no such pod");
+      return new KubeletError("PodNotFound", "the kubelet has no such pod", RUNTIME_RETRIES);
     if (/container .* does not exist/.test(text)) {
-      return new KubeletError("ContainerNotFound", "the kubelet has no such container in the pod");
+      const message = "the kubelet has no such container in the pod";
+      return new KubeletError("ContainerNotFound", message, RUNTIME_RETRIES);
     }
     return new KubeletError("CheckpointUnsupported", `the kubelet has no checkpoint API: ${text}`);
   }
