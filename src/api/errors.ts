@@ -465,6 +465,10 @@ export const ERRORS = {
     means: "The file that was to be written exists.",
     remedy: "Name another one, or give --force to replace it.",
   },
+  KindsOutdated: {
+    means: "The CustomResourceDefinitions in the cluster are of an earlier version than the operator.",
+    remedy: "Apply those of the operator's version: kcr install, or kubectl apply -k config/crd.",
+  },
   ProtocolUnknown: {
     means:
       "A part of kcr of a later version has left something (a plan, a record, a copy) in a form that this one does not know.",

@@ -7,6 +7,7 @@ import { otlpFromEnvironment } from "../kube/otlp.ts";
 import { createMetrics } from "../kube/prometheus.ts";
 import { stopWhenTold } from "../kube/signals.ts";
 import { USER_AGENT } from "./context.ts";
+import { watchKinds } from "./kinds.ts";
 import { operatorMetricDefinitions } from "./observe/metrics.ts";
 import { createOperator } from "./operator.ts";
 
@@ -38,6 +39,8 @@ const health = await serveHealth({
   metrics: registry,
   log,
 });
+// It ends with the reason of the signal, and with no other.
+watchKinds(client, log, stop.signal).catch(() => {});
 try {
   await operator.run(stop.signal);
   log.info({}, "stopped");

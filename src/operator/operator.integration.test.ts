@@ -6,7 +6,7 @@ import type { Checkpoint } from "../api/checkpoint.ts";
 import { findCondition } from "../api/conditions.ts";
 import { API_VERSION } from "../api/group.ts";
 import { checkpoints, isPoisoned, requests, schedules } from "../api/kinds.ts";
-import { SCHEDULE_ANNOTATION, SLOT_ANNOTATION } from "../api/labels.ts";
+import { RECORD_ANNOTATION, SCHEDULE_ANNOTATION, SLOT_ANNOTATION } from "../api/labels.ts";
 import { readRecords } from "../api/records.ts";
 import { reportCondition } from "../api/reports.ts";
 import type { RequestSpec } from "../api/request.ts";
@@ -150,6 +150,28 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     });
     expect(records).toMatchObject({ app: { originalImage: "app:1", run: 0, containerID: "web-1-app" } });
     expect(records).not.toHaveProperty("side");
+  });
+
+  it("leaves records of an operator of a later version as they are, and says so on the pod", async () => {
+    const namespace = await makeNamespace(client, "later");
+    const pod = await runningPod(namespace, "web-1", { app: "web" });
+    const later = JSON.stringify({ app: { version: 99, podUID: pod.metadata.uid, runs: [1] } });
+    const body = { metadata: { annotations: { [RECORD_ANNOTATION]: later } } };
+    await client.patch(pods, pod.metadata, { type: "merge", body });
+    await deployment(namespace, "web", "@yearly");
+    const told = await waitFor("the pod's condition", async () => {
+      const { status } = await client.get(pods, pod.metadata);
+      return status?.conditions?.find((c) => c.reason === "ProtocolUnknown");
+    });
+    expect(told).toMatchObject({ type: "kcr.io/Restored", status: "False" });
+    expect(told.message).toContain("the record of container app of pod web-1 is of protocol 99");
+    await request(namespace, "take", { podReference: { name: "web-1" }, containerName: "app" });
+    await waitFor("the request to fail", async () => {
+      const { status } = await client.get(requests, { namespace, name: "take" });
+      return status?.phase === "Failed" && status.reason === "ProtocolUnknown";
+    });
+    const { annotations } = (await client.get(pods, pod.metadata)).metadata;
+    expect(annotations?.[RECORD_ANNOTATION]).toBe(later);
   });
 
   it("keeps schedules of one name in two namespaces apart", async () => {
