@@ -67,6 +67,17 @@ export class NewFile implements AsyncDisposable {
   }
 }
 
+/** Makes a directory unless it is there; Node's `recursive` says ENOENT of a file system that cannot be written to. */
+export async function ensureDirectory(disk: Disk, path: string): Promise<void> {
+  await disk.mkdir(path, { mode: DIRECTORY_MODE }).catch((error: unknown) => {
+    if (codeOf(error) !== "EEXIST") throw error;
+  });
+}
+
+/** Whether the node's own disk is what failed: from elsewhere the same would not fit either. */
+export const isDiskFault = (error: unknown): boolean =>
+  error instanceof KcrError && (error.code === "DiskFull" || error.code === "DiskReadOnly");
+
 /** Leaves a file that says something by being there, also after a loss of power. */
 export async function leaveMark(disk: Disk, path: string, text: string): Promise<void> {
   await using file = await disk.open(path, "w", FILE_MODE);

@@ -41,7 +41,10 @@ async function keep(context: Context, signal: AbortSignal): Promise<never> {
       if (!signal.aborted) log.error({ err }, what);
     }
   };
-  const wasClean = await store.wasCleanlyStopped();
+  let wasClean = false;
+  await guarded("whether the last agent ended as it should is not known", async () => {
+    wasClean = await store.wasCleanlyStopped();
+  });
   await caches.checkpoints.waitForSync(signal);
   let scrubbed = performance.now();
   let isDue = !wasClean;

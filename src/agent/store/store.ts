@@ -19,6 +19,7 @@ import {
   DIRECTORY_MODE,
   type Disk,
   diskError,
+  ensureDirectory,
   hashFile,
   leaveMark,
   missing,
@@ -152,16 +153,15 @@ export class LocalStore {
     const bytes = contents.values().reduce((sum, { size }) => sum + size, 0);
     const directory = join(this.layout.tmp, randomUUID());
     try {
-      await this.#disk.mkdir(incoming, { recursive: true, mode: DIRECTORY_MODE });
+      await ensureDirectory(this.#disk, incoming);
       await this.#assertRoom(bytes - (await this.#bytesIn(incoming)));
       for (const [sha256, file] of contents) {
         const path = join(incoming, sha256);
         if (!(await this.#share(file, path, signal))) await fetch(file, path, signal);
       }
-      await this.#disk.mkdir(join(directory, CHECKPOINT_DIRECTORY), {
-        recursive: true,
-        mode: DIRECTORY_MODE,
-      });
+      for (const path of [directory, join(directory, CHECKPOINT_DIRECTORY)]) {
+        await ensureDirectory(this.#disk, path);
+      }
       for (const { path, sha256 } of files) {
         await this.#disk.link(join(incoming, sha256), join(directory, path));
       }
