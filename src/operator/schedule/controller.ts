@@ -17,6 +17,8 @@ import { type Target, targetsOf } from "./targets.ts";
 
 const READY = "Ready";
 const SUCCEEDING = "Succeeding";
+/** Schedules that are looked at at once. */
+export const WORKERS = 4;
 
 /**
  * CheckpointSchedule -> at each due slot a CheckpointRequest per container.
@@ -149,7 +151,7 @@ export function scheduleController(context: Context): Controller {
     name: "schedule",
     log,
     metrics: context.metrics,
-    workers: 4,
+    workers: WORKERS,
     reconcile,
     sources: [
       changesOf(caches.schedules),
