@@ -1,5 +1,6 @@
 import { statfsSync } from "node:fs";
 import { RUNTIME_LABEL, RUNTIME_READY } from "../../api/labels.ts";
+import { beginCount } from "../../api/restore-metrics.ts";
 import { requestOf } from "../../api/trace.ts";
 import { noMetrics } from "../../kube/metrics.ts";
 import type { Context } from "../context.ts";
@@ -9,6 +10,7 @@ type Observed = Pick<Context, "caches" | "layout" | "metrics" | "node" | "settin
 
 /** Measures what happens to the node's requests and Checkpoints from now on, and how the node stands when asked. */
 export function observe({ caches, layout, metrics = noMetrics, node, settings }: Observed): void {
+  beginCount(metrics, "Runtime");
   caches.requests.subscribe((change) =>
     countDump(metrics, change, ({ metadata, status }) => {
       const checkpoint = caches.checkpoints.get(metadata.namespace, status?.checkpoint?.name ?? "");
