@@ -10,7 +10,8 @@ interface Bench {
   run(args: BenchArgs): Promise<Report>;
 }
 
-const usage = "npm run bench -- NAME [--runs N] [--json FILE] [OPTIONS OF ITS OWN]";
+const usage = `npm run bench -- NAME [--runs N] [--json FILE]
+npm run bench -- scale [--deployments N,...] [--picture FILE] [--json FILE]`;
 const common = {
   json: { type: "string" },
   runs: { type: "string", default: "5" },

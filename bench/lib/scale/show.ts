@@ -58,7 +58,7 @@ export function picture(measured: readonly Measured[]): string {
       line("new leader in step (ms)", (m) => m.restartMs),
       line("API requests a minute at rest", (m) => m.perMinute.rest),
       line("API requests a minute under load", (m) => m.perMinute.load),
-      line("schedule's moment to its request, p99 (ms)", (m) => m.lagMs.p99),
+      line("moment to request, p99 (ms)", (m) => m.lagMs.p99),
     ],
   });
 }
