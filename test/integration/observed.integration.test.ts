@@ -228,6 +228,10 @@ describe.skipIf(inject("kubeconfig") === undefined)("operator and agent, seen fr
       expect(program.log.some(({ level }) => level === 20)).toBe(false);
       expect((await program.ask("/loglevel", { method: "PUT", body: "debug" })).status).toBe(200);
       expect((await program.ask("/loglevel")).body).toBe("debug\n");
+      // Something is always looked at again, sooner or later; here it is made to be.
+      const touched = { metadata: { labels: { touched: `${operator.log.length}` } } };
+      await client.patch(nodes, { name: NODE }, { type: "merge", body: touched });
+      await waitFor("more to be said", () => program.log.some(({ level }) => level === 20));
     }
   });
 
