@@ -52,4 +52,6 @@ try {
   await tracer?.[Symbol.asyncDispose]();
   client.close();
   health.close();
+  // Whatever it has begun goes no further.
+  if (process.exitCode === 1) process.exit();
 }

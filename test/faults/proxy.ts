@@ -162,7 +162,8 @@ export async function startFaultProxy(path: string): Promise<FaultProxy> {
       headers,
       agent: false,
     });
-    outgoing.once("close", () => upstream.destroy());
+    // A write is told of in any case.
+    if (body === undefined) outgoing.once("close", () => upstream.destroy());
     upstream.on("error", () => outgoing.destroy());
     upstream.end(body);
     const [response] = (await once(upstream, "response")) as [IncomingMessage];
