@@ -7,7 +7,7 @@ import { ABANDON_IMAGE_ANNOTATION } from "../../api/labels.ts";
 import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { nodes, type ObjectName } from "../../kube/resources.ts";
+import { type Node, nodes, type ObjectName } from "../../kube/resources.ts";
 import { absent, dropFinalizer, writeStatus } from "../../kube/write.ts";
 import { isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
@@ -76,8 +76,7 @@ export function checkpointController(context: Context): Controller {
     // Asked of the API server only where the answer decides.
     const node = caches.nodes.get(undefined, name) ?? (await client.get(nodes, { name }).catch(absent));
     if (node === undefined) return "gone";
-    const ready = node.status?.conditions?.find(({ type }) => type === "Ready");
-    return ready?.status === "Unknown" ? "silent" : "there";
+    return isSilent(node) ? "silent" : "there";
   };
 
   const deleteImage = async (checkpoint: Checkpoint, signal: AbortSignal): Promise<void> => {
@@ -138,12 +137,17 @@ export function checkpointController(context: Context): Controller {
     backoff: { baseMs: 500, maxMs: 60_000, jitter: 0.2 },
     sources: [
       changesOf(caches.checkpoints),
-      // Of a node that is there no change makes a difference.
-      changesOf(caches.nodes, ({ metadata: { name } }) =>
-        caches.nodes.get(undefined, name) !== undefined
-          ? []
-          : caches.checkpoints.byIndex(BY_NODE, name).map(({ metadata }) => metadata),
-      ),
+      // Of a node that stays as it is no heartbeat makes a difference.
+      changesOf(caches.nodes, (node, previous) => {
+        const { name } = node.metadata;
+        const isThere = caches.nodes.get(undefined, name) !== undefined;
+        if (isThere && isSilent(node) === (previous !== undefined && isSilent(previous))) return [];
+        return caches.checkpoints.byIndex(BY_NODE, name).map(({ metadata }) => metadata);
+      }),
     ],
   });
 }
+
+/** Whether Kubernetes has not heard of it for so long that it does not know how it is. */
+const isSilent = ({ status }: Node): boolean =>
+  status?.conditions?.find(({ type }) => type === "Ready")?.status === "Unknown";
