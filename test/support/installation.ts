@@ -140,6 +140,46 @@ export class Installation {
     }
   }
 
+  /**
+   * Runs `work` while a small disk of its own is where a directory of a node was, for its runtime and for kcr's agent,
+   * which is started again for it; `remount` changes that disk, as `mount -o` does.
+   */
+  async withDisk(
+    node: string,
+    directory: string,
+    work: (remount: (options: string) => Promise<void>) => Promise<void>,
+  ): Promise<void> {
+    const { cluster } = this.#world;
+    const mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", directory];
+    await cluster.nodeExec(node, mount);
+    try {
+      await this.restartAgent(node);
+      await work(async (options) => {
+        await cluster.nodeExec(node, ["mount", "-o", options, directory]);
+      });
+    } finally {
+      await cluster.nodeExec(node, ["umount", "-l", directory]);
+      await this.restartAgent(node);
+    }
+  }
+
+  /** Changes how a mount of a node can be used, and the same mount of its agent. */
+  async remount(node: string, directory: string, options: string): Promise<void> {
+    const { cluster } = this.#world;
+    const pid = await this.#pid(await this.agent(node));
+    for (const at of [[], ["-N", `/proc/${pid}/ns/mnt`]]) {
+      await cluster.nodeExec(node, ["mount", ...at, "-o", options, directory]);
+    }
+  }
+
+  /** Ends an agent's process and waits until another runs in its pod. */
+  async restartAgent(node: string): Promise<void> {
+    const agent = await this.agent(node);
+    await this.signal(agent, "SIGTERM");
+    await this.ended(agent);
+    await this.whole();
+  }
+
   /** SIGKILL to every operator at once. */
   async killOperators(): Promise<void> {
     await Promise.all((await this.operators()).map((pod) => this.signal(pod, "SIGKILL")));
