@@ -47,6 +47,7 @@ const TRANSFERS = "src/agent/transfer/transfer.integration.test.ts";
 const POLICIES = "test/integration/policies.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
 const FAULTS = "test/integration/faults.integration.test.ts";
+const FENCING = integration("test/integration/fencing.integration.test.ts", "of the operator's replicas");
 const REGISTRY = "src/oci/registry.integration.test.ts";
 
 export const mutants: readonly Mutant[] = [
@@ -544,6 +545,41 @@ export const mutants: readonly Mutant[] = [
     find: "if (this.#heldByAnother() && !this.#expired()) return false;",
     replace: "",
     test: integration("src/kube/leader.integration.test.ts", "leader election"),
+  },
+  {
+    fault: "a late status is written over what was decided since",
+    file: "src/kube/write.ts",
+    find: '{ type: "merge", body: { metadata: { resourceVersion }, status: fields } },',
+    replace: '{ type: "merge", body: { status: fields } },',
+    test: FENCING,
+  },
+  {
+    fault: "a late condition is written over what was decided since",
+    file: "src/kube/write.ts",
+    find: "body: { metadata: { uid, resourceVersion }, status: { conditions: [condition] } },",
+    replace: "body: { metadata: { uid }, status: { conditions: [condition] } },",
+    test: FENCING,
+  },
+  {
+    fault: "a late authority takes the place of the next leader's",
+    file: "src/kube/apply.ts",
+    find: "fieldManager: `${options.fieldManager}-${randomUUID()}`",
+    replace: "fieldManager: options.fieldManager",
+    test: FENCING,
+  },
+  {
+    fault: "a late end of a pull probe ends the next leader's",
+    file: "src/operator/restore/pull-probe.ts",
+    find: "{ preconditions: { uid }, gracePeriodSeconds: 0 }",
+    replace: "{ gracePeriodSeconds: 0 }",
+    test: FENCING,
+  },
+  {
+    fault: "a late removal of a schedule removes the next of its name",
+    file: "src/operator/workload/controller.ts",
+    find: "preconditions: { uid: existing?.metadata.uid, resourceVersion: existing?.metadata.resourceVersion },",
+    replace: "",
+    test: FENCING,
   },
   {
     fault: "a token that was replaced is shown until it is a minute old",
