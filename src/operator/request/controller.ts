@@ -73,6 +73,7 @@ export function requestControllers(context: Context): Controller[] {
         return again(decision.untilMs);
       case "hold":
         if (!heldSince.has(uid)) heldSince.set(uid, time);
+        await sayWaiting(request, "NodeNotReady", `waits until node ${decision.node} is ready`);
         return again(HOLD_MS);
       case "accept":
         await writeStatus(client, requests, request, {
@@ -167,15 +168,15 @@ export function requestControllers(context: Context): Controller[] {
   };
 
   /** Says once that a request waits for its turn. */
-  const sayQueued = async (request: CheckpointRequest): Promise<void> => {
-    const { conditions } = request.status ?? {};
+  const sayQueued = (request: CheckpointRequest): Promise<void> => {
     const { perCluster, perNode } = settings.limits;
     const message = `waits for its turn: ${perNode} at once on a node and ${perCluster} in the cluster, each namespace in its turn, its oldest state first`;
-    const next = setCondition(
-      conditions,
-      { type: ACCEPTED, status: "False", reason: "Queued", message },
-      now(),
-    );
+    return sayWaiting(request, "Queued", message);
+  };
+
+  const sayWaiting = async (request: CheckpointRequest, reason: string, message: string): Promise<void> => {
+    const { conditions } = request.status ?? {};
+    const next = setCondition(conditions, { type: ACCEPTED, status: "False", reason, message }, now());
     if (next === conditions) return;
     try {
       await writeStatus(client, requests, request, { phase: "Pending", conditions: next });

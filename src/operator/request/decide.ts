@@ -13,7 +13,7 @@ export type RequestDecision =
   /** An agent has it; look again when its deadline and a little more have passed. */
   | { type: "wait"; untilMs: number }
   /** Its node has to be ready first. */
-  | { type: "hold" };
+  | { type: "hold"; node: string };
 
 /** What there is around a request. */
 export interface RequestWorld {
@@ -94,7 +94,7 @@ export function decideRequest(
   const { nodeName } = pod.spec;
   if (!nodeReady(nodeName)) {
     // Nobody is there to take it: it must not hold a place among those that can be taken.
-    if (now.getTime() - heldSince.getTime() < timeout) return { type: "hold" };
+    if (now.getTime() - heldSince.getTime() < timeout) return { type: "hold", node: nodeName };
     return failed("DeadlineExceeded", `node ${nodeName} was not ready for ${timeout / 1000} s`);
   }
   return { type: "accept", nodeName, podUID: pod.metadata.uid ?? "", container };
