@@ -278,7 +278,8 @@ export const ERRORS = {
   },
   IoUringInUse: {
     means: "The program uses io_uring, which CRIU cannot save.",
-    remedy: "Have the program do without it; for Node.js set UV_USE_IO_URING=0.",
+    remedy:
+      "Have the program do without it; the seccompProfile RuntimeDefault in its securityContext keeps it from Node.js, which then goes without.",
   },
   DeviceInUse: {
     means: "The program holds a device open, such as a GPU.",
