@@ -69,9 +69,9 @@ export class Installation {
     await this.onceOn(pod.spec?.nodeName ?? "", condition, `kill -KILL ${await this.#pid(pod)}`);
   }
 
-  /** SIGKILL to a node's container runtime as soon as a shell's condition holds there; the node starts it again. */
-  async killRuntimeOnce(node: string, condition: string): Promise<void> {
-    await this.onceOn(node, condition, "kill -KILL $(cat /run/kcr/containerd.pid)");
+  /** SIGKILL to a program of a node as soon as a shell's condition holds there; the node starts it again. */
+  async killProgramOnce(node: string, program: "containerd" | "kubelet", condition: string): Promise<void> {
+    await this.onceOn(node, condition, `kill -KILL $(cat /run/kcr/${program}.pid)`);
   }
 
   /** The number of the pod's process on its node. */
