@@ -564,7 +564,8 @@ export const mutants: readonly Mutant[] = [
     fault: "a late authority takes the place of the next leader's",
     file: "src/kube/apply.ts",
     find: "return client.apply(resource, object, { fieldManager: `",
-    replace: "return client.apply(resource, object, options);\n  client.apply(resource, object, { fieldManager: `",
+    replace:
+      "return client.apply(resource, object, options);\n  client.apply(resource, object, { fieldManager: `",
     test: FENCING,
   },
   {
