@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from "node:util";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { POISONED } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
@@ -13,7 +12,7 @@ import { type ContainerRecord, laterRecord, readRecords, recordsText } from "../
 import { countRestore as countOutcome, type RestoreOutcome } from "../../api/restore-metrics.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { isConflict, isForbidden } from "../../kube/errors.ts";
+import { isForbidden } from "../../kube/errors.ts";
 import { noMetrics } from "../../kube/metrics.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
@@ -23,6 +22,13 @@ import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
 import { decideRestore, mayBeOf, type RestoreDecision, type RestoreInput } from "./decide.ts";
 import { PullProbe } from "./pull-probe.ts";
 import { imageObstacle } from "./strategy.ts";
+
+/** What people are told of a container. */
+interface Told {
+  type: "Normal" | "Warning";
+  reason: string;
+  note: string;
+}
 
 const placeOf = ({ metadata, spec }: Pod) => ({ namespace: metadata.namespace, nodeName: spec?.nodeName });
 
@@ -55,7 +61,7 @@ export function restoreController(context: Context): Controller {
     const later = laterRecord(pod);
     if (later !== undefined) {
       const [own] = protection.values();
-      await tell(pod, own, "Warning", later.code, later.advice);
+      await announce(pod, own, { type: "Warning", reason: later.code, note: later.advice });
       return done;
     }
 
@@ -185,43 +191,37 @@ export function restoreController(context: Context): Controller {
     switch (decision.type) {
       case "nothing":
         return decision.againMs;
-      case "blocked":
-        await tell(
-          pod,
-          protection,
-          "Warning",
-          decision.error.code,
-          `container ${container}: ${decision.error.advice}`,
-        );
+      case "blocked": {
+        const { code, advice } = decision.error;
+        const note = `container ${container}: ${advice}`;
+        await announce(pod, protection, { type: "Warning", reason: code, note });
         return decision.againMs;
+      }
       case "note":
         await writePod(pod, container, decision.record);
         return "written";
       case "settle": {
         const { outcome } = decision;
         if (outcome.type === "restored") await countRestore(pod, outcome.checkpoint, status);
-        const written = await writePod(pod, container, decision.record);
+        const told = toldOf(pod, container, outcome);
+        const current = told === undefined ? pod : await say(pod, told);
+        await writePod(current, container, decision.record);
         measure(pod, decision);
-        if (outcome.type === "restored") {
-          const note = restoredNote(pod, container, outcome.checkpoint);
-          await tell(written, protection, "Normal", "Restored", note);
-        } else if (outcome.type === "lost") {
-          const first = outcome.error.code === "NoCheckpoint" ? "Normal" : "Warning";
-          await tell(
-            written,
-            protection,
-            first,
-            outcome.error.code,
-            `container ${container}: ${outcome.error.advice}`,
-          );
-        }
+        if (told !== undefined) tell(pod, protection, told);
         return "written";
       }
       case "swap": {
         if (decision.poisoned !== undefined) await poison(decision.poisoned, decision.record.crashes);
-        let written: Pod;
+        const note = decision.asked
+          ? `container ${container} goes back to Checkpoint ${decision.to?.metadata.name}, as a CheckpointRestore asks`
+          : decision.to === undefined
+            ? `container ${container} goes back to its original image ${decision.image}${decision.why === undefined ? "" : `: ${decision.why.message}`}`
+            : `container ${container} failed (${reasonOf(status)}) and restarts from Checkpoint ${decision.to.metadata.name}, ${ageOf(decision.to)} old`;
+        const reason = decision.to === undefined ? (decision.why?.code ?? "FreshStart") : "Restoring";
+        const told: Told = { type: decision.why === undefined ? "Normal" : "Warning", reason, note };
+        const current = await say(pod, told);
         try {
-          written = await writePod(pod, container, decision.record, decision.image);
+          await writePod(current, container, decision.record, decision.image);
         } catch (cause) {
           if (!isForbidden(cause)) throw cause;
           const error = new KcrError("ImageForbidden", `image ${decision.image}: ${cause.message}`, {
@@ -231,17 +231,12 @@ export function restoreController(context: Context): Controller {
             { namespace: pod.metadata.namespace, pod: pod.metadata.name, err: error },
             "an image is forbidden",
           );
-          await tell(pod, protection, "Warning", error.code, `container ${container}: ${error.advice}`);
+          const note = `container ${container}: ${error.advice}`;
+          await announce(current, protection, { type: "Warning", reason: error.code, note });
           return FORBIDDEN_MS;
         }
         measure(pod, decision);
-        const note = decision.asked
-          ? `container ${container} goes back to Checkpoint ${decision.to?.metadata.name}, as a CheckpointRestore asks`
-          : decision.to === undefined
-            ? `container ${container} goes back to its original image ${decision.image}${decision.why === undefined ? "" : `: ${decision.why.message}`}`
-            : `container ${container} failed (${reasonOf(status)}) and restarts from Checkpoint ${decision.to.metadata.name}, ${ageOf(decision.to)} old`;
-        const code = decision.to === undefined ? (decision.why?.code ?? "FreshStart") : "Restoring";
-        await tell(written, protection, decision.why === undefined ? "Normal" : "Warning", code, note);
+        tell(pod, protection, told);
         return "written";
       }
       default:
@@ -255,7 +250,7 @@ export function restoreController(context: Context): Controller {
     container: string,
     record: ContainerRecord,
     image?: string,
-  ): Promise<Pod> => {
+  ): Promise<void> => {
     const { namespace, name, uid, resourceVersion, annotations } = pod.metadata;
     const records = recordsText({ ...readRecords(pod), [container]: record });
     // The cache drops other annotations, so whether there are any is asked of the object as it is now.
@@ -274,7 +269,7 @@ export function restoreController(context: Context): Controller {
         if (index >= 0) body.push({ op: "replace", path: `/spec/${list}/${index}/image`, value: image });
       }
     }
-    return await client.patch(pods, { namespace, name }, { type: "json", body });
+    await client.patch(pods, { namespace, name }, { type: "json", body });
   };
 
   const poison = async (checkpoint: Checkpoint, crashes: number): Promise<void> => {
@@ -341,30 +336,39 @@ export function restoreController(context: Context): Controller {
 
   const ageOf = (checkpoint: Checkpoint): string => `${Math.round(secondsOld(checkpoint))} s`;
 
-  /** An Event on the pod and on its workload, and the condition of the pod as it was decided about or written. */
-  const tell = async (
+  /** What is told of the end of a decided change; nothing where nobody waits for it. */
+  const toldOf = (
     pod: Pod,
-    protection: Protection | undefined,
-    type: "Normal" | "Warning",
-    reason: string,
-    note: string,
-  ): Promise<void> => {
-    recorder.record({ regarding: pod, type, reason, action: "Restore", note });
-    const owner = protection && controllerOf(protection.schedule);
-    if (owner !== undefined) {
-      const { apiVersion, kind, name, uid } = owner;
-      const workload = { apiVersion, kind, metadata: { name, uid, namespace: pod.metadata.namespace } };
-      recorder.record({
-        regarding: workload,
-        type,
-        reason,
-        action: "Restore",
-        note: `pod ${pod.metadata.name}: ${note}`,
-      });
+    container: string,
+    outcome: Extract<RestoreDecision, { type: "settle" }>["outcome"],
+  ): Told | undefined => {
+    switch (outcome.type) {
+      case "restored":
+        return {
+          type: "Normal",
+          reason: "Restored",
+          note: restoredNote(pod, container, outcome.checkpoint),
+        };
+      case "lost": {
+        const { code, advice } = outcome.error;
+        const type = code === "NoCheckpoint" ? "Normal" : "Warning";
+        return { type, reason: code, note: `container ${container}: ${advice}` };
+      }
+      case "fresh":
+        return undefined;
+      default:
+        return outcome satisfies never;
     }
+  };
+
+  /**
+   * Writes the pod's condition, and gives the pod as it is then. Before what it tells of is written: whoever is killed
+   * between the two decides, and tells, once more; the other way round nobody would.
+   */
+  const say = async (pod: Pod, { reason, note }: Told): Promise<Pod> => {
     const status = reason === "Restored" ? "True" : reason === "Restoring" ? "Unknown" : "False";
     const old = pod.status?.conditions?.find((c) => c.type === RESTORED);
-    if (old?.reason === reason && old.message === note) return;
+    if (old?.reason === reason && old.message === note) return pod;
     const condition = {
       type: RESTORED,
       status,
@@ -373,29 +377,29 @@ export function restoreController(context: Context): Controller {
       lastTransitionTime:
         (old?.status === status ? old.lastTransitionTime : undefined) ?? now().toISOString(),
     };
-    await say(pod, condition);
+    return await writeCondition(client, pods, pod, condition);
   };
 
-  /**
-   * Writes the pod's condition. Its kubelet writes too, so it is tried again, but only as long as record and condition
-   * are those that were decided on or written: whoever has decided since says something else.
-   */
-  const say = async (pod: Pod, condition: { type: string }): Promise<void> => {
-    const standing = ({ metadata, status }: Pod) => [
-      metadata.uid,
-      metadata.annotations?.[RECORD_ANNOTATION],
-      status?.conditions?.find(({ type }) => type === condition.type),
-    ];
-    for (let current = pod; ; ) {
-      try {
-        await writeCondition(client, pods, current, condition);
-        return;
-      } catch (error) {
-        if (!isConflict(error)) throw error;
-      }
-      current = await client.get(pods, pod.metadata);
-      if (!isDeepStrictEqual(standing(current), standing(pod))) return;
-    }
+  /** Of what is not followed by a write of the pod. */
+  const announce = async (pod: Pod, protection: Protection | undefined, told: Told): Promise<void> => {
+    await say(pod, told);
+    tell(pod, protection, told);
+  };
+
+  /** An Event on the pod and on its workload. */
+  const tell = (pod: Pod, protection: Protection | undefined, { type, reason, note }: Told): void => {
+    recorder.record({ regarding: pod, type, reason, action: "Restore", note });
+    const owner = protection && controllerOf(protection.schedule);
+    if (owner === undefined) return;
+    const { apiVersion, kind, name, uid } = owner;
+    const workload = { apiVersion, kind, metadata: { name, uid, namespace: pod.metadata.namespace } };
+    recorder.record({
+      regarding: workload,
+      type,
+      reason,
+      action: "Restore",
+      note: `pod ${pod.metadata.name}: ${note}`,
+    });
   };
 
   return new Controller({
