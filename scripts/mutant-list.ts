@@ -438,8 +438,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a Checkpoint goes before its archive",
     file: "src/operator/checkpoint/decide.ts",
-    find: 'return nodeExists ? { type: "nothing" } : { type: "release-archive" };',
-    replace: 'return { type: "release-archive" };',
+    find: 'if (node === "there") return { type: "nothing" };',
+    replace: 'if (node === "there") return { type: "release-archive" };',
     test: unit("src/operator/checkpoint/decide.test.ts", "not before the agent has removed the archive"),
   },
 
@@ -1816,3 +1816,39 @@ export const mutants: readonly Mutant[] = [
     test: unit("src/operator/kinds.test.ts", "are named"),
   },
 ];
+  // nodes and registries that fail
+  {
+    fault: "a Checkpoint of a silent node is let go before its agent has had its time",
+    file: "src/operator/checkpoint/decide.ts",
+    find: 'return node === "silent" && left > 0 ? { type: "wait", ms: left } : { type: "release-archive" };',
+    replace: 'return left > 1e9 ? { type: "wait", ms: left } : { type: "release-archive" };',
+    test: unit("src/operator/checkpoint/decide.test.ts", "once its agent has had its time"),
+  },
+  {
+    fault: "an archive stays for ever whose Checkpoint went while its node was away",
+    file: "src/agent/dump/sweep.ts",
+    find: "if (isThere && !named.has(archive)) await remove(archive);",
+    replace: "",
+    test: integration(AGENT, "an archive goes when the agent is back"),
+  },
+  {
+    fault: "a deletion waits for the pushes to a slow registry",
+    file: "src/agent/image/controller.ts",
+    find: "const WORKERS = 16;",
+    replace: "const WORKERS = PUSHES;",
+    test: integration(AGENT, "takes long: nothing is sent twice"),
+  },
+  {
+    fault: "an image stays that was pushed for a Checkpoint that is gone",
+    file: "src/agent/image/controller.ts",
+    find: "if (image === undefined) return done;",
+    replace: "if (image !== undefined) return done;\n    if (image === undefined) return done;",
+    test: integration(AGENT, "its image is taken back"),
+  },
+  {
+    fault: "a full disk of the node passes for a failure of CRIU's",
+    file: "src/agent/kubelet.ts",
+    find: "if (disk !== undefined) return new KubeletError(disk[0], text);",
+    replace: "",
+    test: unit("src/agent/kubelet.test.ts", "no space left on device"),
+  },
