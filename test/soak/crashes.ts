@@ -4,9 +4,9 @@ import { Installation } from "../support/installation.ts";
 import { handlersReady } from "../support/runtime.ts";
 import { waitFor } from "../support/wait-for.ts";
 import type { World } from "../support/world.ts";
-import { dealFaults } from "./dealer.ts";
+import { dealFaults, isLong } from "./dealer.ts";
 import { faults } from "./faults.ts";
-import type { Course } from "./flat.ts";
+import { type Course, LONG_ENOUGH_MINUTES } from "./flat.ts";
 import { type Incident, Journal } from "./journal.ts";
 import { Observer } from "./observer.ts";
 import { Player, type Tally } from "./player.ts";
@@ -155,7 +155,7 @@ export async function soakCrashes({ world, progress, minutes, seed }: CrashOptio
     incidents: journal.incidents,
     failures,
   };
-  for (const what of zeros(report)) fail({ what, at: now() });
+  for (const what of [...zeros(report), ...unjudged(report, world)]) fail({ what, at: now() });
   return report;
 }
 
@@ -169,6 +169,15 @@ export function zeros({ restores, faults }: Pick<CrashReport, "restores" | "faul
   return Object.entries(counts)
     .filter(([, count]) => count === 0)
     .map(([name]) => `never happened: ${name}`);
+}
+
+/** Of whom a long run was to say whether its memory and files stay flat, and does not. */
+function unjudged({ minutes, courses }: CrashReport, { cluster }: World): string[] {
+  if (!isLong(minutes)) return [];
+  const agents = cluster.nodes.map(({ name }) => `agent on ${name}`);
+  return ["operator", ...agents]
+    .filter((who) => !courses.some(({ name, flat }) => name.startsWith(who) && flat !== undefined))
+    .map((who) => `no process lived for ${LONG_ENOUGH_MINUTES} minutes: ${who}`);
 }
 
 function sums(players: readonly Player[]): Pick<CrashReport, "restores" | "crashes"> {

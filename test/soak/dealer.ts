@@ -24,8 +24,7 @@ export interface Deal {
  * one when it is used up. One that could not be made goes back, once.
  *
  * Of a process that is ended every few minutes nobody could say whether its memory stays flat. So in a long run what
- * ends processes ends those of the operators and of one node's agent in the first half, those of the other's in the
- * second.
+ * ends operators, and one node's agent, comes in the first half, and what ends the other node's agent in the second.
  *
  * Guarantees: all are undone when it returns.
  */
@@ -34,12 +33,11 @@ export async function dealFaults(
   end: AbortSignal,
 ): Promise<void> {
   const half = Date.now() + minutes * 30_000;
-  const isLong = minutes >= 2 * LONG_ENOUGH_MINUTES;
   const isFirst = () => Date.now() < half;
-  const isAllowed = ({ ends }: Fault) => ends !== "operator" || !isLong || isFirst();
+  const isAllowed = ({ ends }: Fault) => ends !== "operator" || !isLong(minutes) || isFirst();
   const nodes = world.cluster.nodes.map(({ name }) => name);
   const nodeFor = ({ ends }: Fault): string =>
-    isLong && ends === "agent" ? nodes[isFirst() ? 0 : 1]! : random.pick(nodes);
+    isLong(minutes) && ends === "agent" ? nodes[isFirst() ? 0 : 1]! : random.pick(nodes);
   const gapMs = gapFor(minutes);
 
   const busy = new Set<Fault["target"]>();
@@ -67,6 +65,9 @@ export async function dealFaults(
   };
   await Promise.all(Array.from({ length: AT_ONCE }, lane));
 }
+
+/** Whether each half of a run is long enough to say something of those that live through it. */
+export const isLong = (minutes: number): boolean => minutes >= 2.5 * LONG_ENOUGH_MINUTES;
 
 /** The mean time between two faults side by side, so that each has its turn in a round. A short run has but one. */
 export function gapFor(minutes: number): number {

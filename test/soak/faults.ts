@@ -19,7 +19,7 @@ export interface Fault {
   readonly name: string;
   /** What it breaks: of one target one at a time. */
   readonly target: "operator" | "agent" | "node" | "api" | "registry";
-  /** Whether a process of kcr's ends by it. */
+  /** Whether a process of kcr's ends by it, or may: one that leads must not do so without an API server. */
   readonly ends?: "operator" | "agent";
   /** How long it takes on a quiet machine, in milliseconds. */
   readonly usualMs: number;
@@ -131,12 +131,14 @@ export const faults: readonly Fault[] = [
   {
     name: "API server killed",
     target: "api",
+    ends: "operator",
     usualMs: 15_000,
     make: async ({ world }) => await partKilled(world, "control-plane", "kube-apiserver"),
   },
   {
     name: "etcd killed",
     target: "api",
+    ends: "operator",
     usualMs: 10_000,
     make: async ({ world }) => await partKilled(world, "control-plane", "etcd"),
   },
