@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { waitFor } from "../../test/support/wait-for.ts";
 import {
   again,
   Controller,
@@ -202,4 +203,23 @@ test("stopped before its sources are ready, it ends", async () => {
   const ended = controller.run(stop.signal);
   stop.abort();
   await expect(ended).resolves.toBeUndefined();
+});
+
+test("thousands of keys with nothing to do leave timers and connections their turn", async () => {
+  vi.useRealTimers();
+  let looked = 0;
+  const { controller, synced, stop, ended } = run(async () => {
+    looked += 1;
+    return done;
+  });
+  for (let n = 0; n < 1000; n++) controller.enqueue({ name: `${n}` });
+  let before: number | undefined;
+  setImmediate(() => {
+    before = looked;
+  });
+  synced.resolve();
+  await waitFor("all to be looked at", () => looked === 1000, { intervalMs: 1 });
+  expect(before).toBeLessThan(10);
+  stop.abort();
+  await ended;
 });

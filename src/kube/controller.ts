@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Backoff } from "./backoff.ts";
 import type { Cache } from "./cache.ts";
 import { ApiError, isStale } from "./errors.ts";
@@ -73,7 +74,8 @@ const RESULTS = { done: "success", again: "requeue_after", retry: "error", termi
  *
  * Guarantees: no object is reconciled twice at once; a change that arrives during a reconcile leads to another one
  * after it; an error leads to another attempt with growing delay, for ever, unless it is a {@link TerminalError};
- * nothing is reconciled before all sources have their first whole picture.
+ * nothing is reconciled before all sources have their first whole picture; however much there is to do, the process's
+ * timers and connections have their turn after each reconcile.
  */
 export class Controller {
   readonly #options: ControllerOptions;
@@ -126,6 +128,9 @@ export class Controller {
       } finally {
         this.#queue.done(key);
       }
+      // A reconcile that finds nothing to do never waits: thousands of them would keep the process from hearing
+      // anything, its lease's renewal included.
+      if (!signal.aborted) await setImmediate();
     }
   }
 

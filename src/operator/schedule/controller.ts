@@ -17,8 +17,6 @@ import { type Target, targetsOf } from "./targets.ts";
 
 const READY = "Ready";
 const SUCCEEDING = "Succeeding";
-/** Schedules that are looked at at once. */
-export const WORKERS = 4;
 
 /**
  * CheckpointSchedule -> at each due slot a CheckpointRequest per container.
@@ -151,7 +149,7 @@ export function scheduleController(context: Context): Controller {
     name: "schedule",
     log,
     metrics: context.metrics,
-    workers: WORKERS,
+    workers: 4,
     reconcile,
     sources: [
       changesOf(caches.schedules),
