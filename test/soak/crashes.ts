@@ -6,16 +6,17 @@ import { waitFor } from "../support/wait-for.ts";
 import type { World } from "../support/world.ts";
 import { dealFaults, isLong } from "./dealer.ts";
 import { faults } from "./faults.ts";
-import { type Course, LONG_ENOUGH_MINUTES } from "./flat.ts";
-import { type Incident, Journal } from "./journal.ts";
+import { LONG_ENOUGH_MINUTES } from "./flat.ts";
+import { Journal } from "./journal.ts";
 import { Observer } from "./observer.ts";
-import { Player, type Tally } from "./player.ts";
+import { Player } from "./player.ts";
 import { pruneUntil } from "./pruner.ts";
 import { Random } from "./random.ts";
+import { type CrashReport, zeros } from "./report.ts";
 import { sampleUntil } from "./sampler.ts";
 import { allEnded, clear, noOrphans, reasonsOf, suspend } from "./settled.ts";
 import type { Failure } from "./story.ts";
-import { deploy, type Strategy, scheduleOf, workloadsOf } from "./workloads.ts";
+import { deploy, scheduleOf, workloadsOf } from "./workloads.ts";
 
 export interface CrashOptions {
   world: World;
@@ -23,23 +24,6 @@ export interface CrashOptions {
   minutes: number;
   /** Of all that is left to chance; what the cluster makes of it is not in it. */
   seed: number;
-}
-
-/** What happened in a run, and what did not hold. */
-export interface CrashReport {
-  seed: number;
-  minutes: number;
-  /** Restores that were seen from outside: a program that was killed went on in the same life. */
-  restores: Record<Strategy, number>;
-  crashes: number;
-  /** How often each fault really happened. */
-  faults: Record<string, number>;
-  checkpoints: { made: number; deleted: number; failed: ReturnType<typeof reasonsOf> };
-  workloads: (Omit<Tally, "awayMs"> & { name: string; awaySeconds: { median: number; most: number } })[];
-  /** Memory and open files of every process of operator and agent. */
-  courses: Course[];
-  incidents: Incident[];
-  failures: Failure[];
 }
 
 /** How many workloads are deployed, or crash at the end, side by side. */
@@ -157,18 +141,6 @@ export async function soakCrashes({ world, progress, minutes, seed }: CrashOptio
   };
   for (const what of [...zeros(report), ...unjudged(report, world)]) fail({ what, at: now() });
   return report;
-}
-
-/** Restores and faults that a run was to have and had none of. */
-export function zeros({ restores, faults }: Pick<CrashReport, "restores" | "faults">): string[] {
-  const counts = {
-    ...faults,
-    "restores by strategy Runtime": restores.Runtime,
-    "restores by strategy Image": restores.Image,
-  };
-  return Object.entries(counts)
-    .filter(([, count]) => count === 0)
-    .map(([name]) => `never happened: ${name}`);
 }
 
 /** Of whom a long run was to say whether its memory and files stay flat, and does not. */

@@ -11,8 +11,8 @@ import { crashAndCompare, deployTorn } from "../support/torn.ts";
 import { crossOverCuts } from "../support/transfer.ts";
 import { World } from "../support/world.ts";
 import { soakCrashes } from "./crashes.ts";
+import { tableOf } from "./report.ts";
 import type { Failure } from "./story.ts";
-import { tableOf } from "./table.ts";
 
 /**
  * The command `npm run soak`: what the tests do a few times or with little, for as long as it takes or with much; by

@@ -1,6 +1,39 @@
 import { rows } from "../../bench/lib/report.ts";
-import type { CrashReport } from "./crashes.ts";
-import { LONG_ENOUGH_MINUTES } from "./flat.ts";
+import { type Course, LONG_ENOUGH_MINUTES } from "./flat.ts";
+import type { Incident } from "./journal.ts";
+import type { Tally } from "./player.ts";
+import type { reasonsOf } from "./settled.ts";
+import type { Failure } from "./story.ts";
+import type { Strategy } from "./workloads.ts";
+
+/** What happened in a run, and what did not hold. */
+export interface CrashReport {
+  seed: number;
+  minutes: number;
+  /** Restores that were seen from outside: a program that was killed went on in the same life. */
+  restores: Record<Strategy, number>;
+  crashes: number;
+  /** How often each fault really happened. */
+  faults: Record<string, number>;
+  checkpoints: { made: number; deleted: number; failed: ReturnType<typeof reasonsOf> };
+  workloads: (Omit<Tally, "awayMs"> & { name: string; awaySeconds: { median: number; most: number } })[];
+  /** Memory and open files of every process of operator and agent. */
+  courses: Course[];
+  incidents: Incident[];
+  failures: Failure[];
+}
+
+/** Restores and faults that a run was to have and had none of. */
+export function zeros({ restores, faults }: Pick<CrashReport, "restores" | "faults">): string[] {
+  const counts = {
+    ...faults,
+    "restores by strategy Runtime": restores.Runtime,
+    "restores by strategy Image": restores.Image,
+  };
+  return Object.entries(counts)
+    .filter(([, count]) => count === 0)
+    .map(([name]) => `never happened: ${name}`);
+}
 
 /** A run for people, in Markdown. */
 export function tableOf(report: CrashReport): string {
