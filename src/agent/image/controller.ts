@@ -75,6 +75,8 @@ export function imageReconciler(
     const cached = caches.checkpoints.get(name.namespace, name.name);
     if (cached === undefined) return await takeBack(name, signal);
     if (await isSettled(cached)) return done;
+    // However many wait for a slow registry, the API server is not asked about them meanwhile.
+    if (slots.isFull && decideImage(cached, node, settings.store).type === "push") return again(SLOT_POLL_MS);
     // Not the cache: what it does not know yet would be pushed a second time.
     const checkpoint = await client.get(checkpoints, name, { signal }).catch(absent);
     if (checkpoint === undefined) return await takeBack(name, signal);
