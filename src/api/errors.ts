@@ -180,6 +180,11 @@ export const ERRORS = {
     remedy:
       "ConfigMap kcr-policy in kcr-system must name registry.pull and registry.prefix of kcr's settings; other policies must let kcr's operator change images.",
   },
+  ImageMissing: {
+    means: "The registry no longer has the image of the checkpoint.",
+    remedy:
+      "The Checkpoint is passed over. Look who deletes from the registry besides kcr: its retention must leave kcr's images alone.",
+  },
   ImagePullFailed: {
     means: "The node cannot pull from the registry of checkpoints.",
     remedy:

@@ -19,7 +19,8 @@ import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { writeCondition, writeStatus } from "../../kube/write.ts";
 import { BY_POD, BY_POD_UID, BY_UID, type Context } from "../context.ts";
 import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
-import { decideRestore, mayBeOf, type RestoreDecision, type RestoreInput } from "./decide.ts";
+import { decideRestore, mayBeOf, passOver, type RestoreDecision, type RestoreInput } from "./decide.ts";
+import { isImageMissing } from "./missing-image.ts";
 import { PullProbe } from "./pull-probe.ts";
 import { imageObstacle } from "./strategy.ts";
 
@@ -211,6 +212,13 @@ export function restoreController(context: Context): Controller {
         return "written";
       }
       case "swap": {
+        if (decision.to !== undefined && (await isImageMissing(context, pod, decision.to))) {
+          if (decision.asked === true) return FORBIDDEN_MS;
+          const { restore: _, ...fresh } = decision.record;
+          const standing = readRecords(pod)[container] ?? fresh;
+          await writePod(pod, container, passOver(standing, decision.to.metadata.name));
+          return "written";
+        }
         if (decision.poisoned !== undefined) await poison(decision.poisoned, decision.record.crashes);
         const note = decision.asked
           ? `container ${container} goes back to Checkpoint ${decision.to?.metadata.name}, as a CheckpointRestore asks`
