@@ -88,12 +88,16 @@ export async function measure(
     watching.abort();
     await broken.catch(() => {});
   });
-  /** Waits until a count has come so far; fewer where it has stalled. */
-  const reached = (what: string, count: () => number, goal: number): Promise<number> =>
+  /** Waits until a count has come so far, or goes no further; how far it has come. */
+  const counted = (what: string, count: () => number, goal: number): Promise<number> =>
     Promise.race([
       progress(what, count, goal, signal),
       broken.then(() => Promise.reject(new Error("the simulated agents ended"))),
     ]);
+  const reached = async (what: string, count: () => number, goal: number): Promise<void> => {
+    const far = await counted(what, count, goal);
+    if (far < goal) throw new Error(`${far} of ${goal} ${what}, and for ${STALLED_MS / 1000} s no more`);
+  };
   const settled = (cron: (number: number) => string) => () =>
     seen.list().filter(({ metadata, spec, status }) => {
       const number = Number(metadata.name.slice(metadata.name.lastIndexOf("-") + 1));
@@ -164,7 +168,7 @@ export async function measure(
     { due, expected: some.length },
     { due: due + MINUTE, expected: others.length },
   ].map((slot) => ({ ...slot, of: agents.slot(slot.due) }));
-  for (const { expected, of } of slots) await reached("requests completed", () => of.ended, expected);
+  for (const { expected, of } of slots) await counted("requests completed", () => of.ended, expected);
   const herdMs = Date.now() - (due + MINUTE);
   // What is asked for twice would be so by then.
   await operator.quiet(signal);
