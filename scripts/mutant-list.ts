@@ -49,6 +49,8 @@ const OPERATOR = "src/operator/operator.integration.test.ts";
 const FAULTS = "test/integration/faults.integration.test.ts";
 const FENCING = integration("test/integration/fencing.integration.test.ts", "of the operator's replicas");
 const REGISTRY = "src/oci/registry.integration.test.ts";
+const OBSERVED = "src/operator/observe/observe.test.ts";
+const SEEN = "test/integration/observed.integration.test.ts";
 
 export const mutants: readonly Mutant[] = [
   // workload -> schedule
@@ -1864,5 +1866,132 @@ export const mutants: readonly Mutant[] = [
     find: "if (disk !== undefined) return new KubeletError(disk[0], text);",
     replace: "",
     test: unit("src/agent/kubelet.test.ts", "no space left on device"),
+  },
+  // what is told
+  {
+    fault: "an agent names as many reasons as it likes, and each becomes a series",
+    file: "src/api/restore-metrics.ts",
+    find: 'reason !== undefined && Object.hasOwn(ERRORS, reason) ? reason : "Other"',
+    replace: 'reason ?? "Other"',
+    test: unit(OBSERVED, "under the codes there are"),
+  },
+  {
+    fault: "bytes that one node's agent makes up are counted as another's",
+    file: "src/operator/observe/gauges.ts",
+    find: 'const teller = isNode(spec.nodeName) ? spec.nodeName : "";',
+    replace: 'const teller = copies[0]?.node ?? "";',
+    test: unit(OBSERVED, "keeps what one node's agent tells from the sums of others"),
+  },
+  {
+    fault: "a thousand old yearly schedules hide the one that is overdue",
+    file: "src/operator/observe/gauges.ts",
+    find: ".sort(([, a], [, b]) => b - a)",
+    replace: "",
+    test: unit(OBSERVED, "names what is overdue"),
+  },
+  {
+    fault: "a copy that is made anew is measured a second time",
+    file: "src/agent/observe/count.ts",
+    find: "findCondition(before.conditions, condition) === undefined",
+    replace: 'findCondition(before.conditions, condition)?.status !== "True"',
+    test: unit("src/agent/observe/count.test.ts", "whose copy was made anew"),
+  },
+  {
+    fault: "a key that a worker never gives back goes unnoticed",
+    file: "src/kube/queue.ts",
+    find: "return [...this.#held.values()].map((since) => (now - since) / 1000);",
+    replace: "return [];",
+    test: unit("src/kube/queue.test.ts", "how long keys have been in hand"),
+  },
+  {
+    fault: "a watch that has died stays healthy for ever",
+    file: "src/kube/cache.ts",
+    find: "return !this.#running || performance.now() - this.#heard < deadMs;",
+    replace: "return !this.#running || performance.now() - this.#heard < Number.POSITIVE_INFINITY * deadMs;",
+    test: unit("src/kube/cache.test.ts", "does not stay alive"),
+  },
+  {
+    fault: "an API server that is away for half an hour costs the program its life",
+    file: "src/kube/watch.ts",
+    find: "      options.onStep?.();\n",
+    replace: '      if (input.type !== "failed") options.onStep?.();\n',
+    test: unit("src/kube/cache.test.ts", "one that fails does"),
+  },
+  {
+    fault: "two operators' and agents' spans of one checkpoint are not of one trace",
+    file: "src/api/trace.ts",
+    find: "return given.sampled ? { traceId: given.traceId, parent: given.spanId } : undefined;",
+    replace: 'return { traceId: hash(metadata.uid ?? "").slice(0, 32) };',
+    test: unit("src/operator/observe/trace.test.ts", "that begins with the slot, and holds together"),
+  },
+  {
+    fault: "spans pile up in memory while no collector takes them",
+    file: "src/kube/otlp.ts",
+    find: "this.#waiting.length >= MOST_WAITING",
+    replace: "this.#waiting.length < 0",
+    test: unit("src/kube/otlp.test.ts", "at the end of the program too"),
+  },
+  {
+    fault: "what a collector refuses for good is sent again and again",
+    file: "src/kube/otlp.ts",
+    find: "if (!RETRYABLE.has(response.status)) attempt = attempts;",
+    replace: "",
+    test: unit("src/kube/otlp.test.ts", "never twice after one that does not"),
+  },
+  {
+    fault: "an alert waits for a metric that nobody serves",
+    file: "config/monitoring/rules.yaml",
+    find: "expr: kcr_runtime_ready == 0",
+    replace: "expr: kcr_handler_ready == 0",
+    test: unit("scripts/monitoring.test.ts", "KcrNodeNotReady"),
+  },
+  {
+    fault: "an alert asks for a label that its metric does not have",
+    file: "config/monitoring/rules.yaml",
+    find: 'kcr_restores_total{result="lost"}',
+    replace: 'kcr_restores_total{outcome="lost"}',
+    test: unit("scripts/monitoring.test.ts", "KcrStateLost"),
+  },
+  {
+    fault: "an agent is ready before it knows its node's requests",
+    file: "src/agent/agent.ts",
+    find: "ready: () => all.every((cache) => cache.synced)",
+    replace: "ready: () => all.some((cache) => cache.synced)",
+    test: integration(SEEN, "are ready once their caches are"),
+  },
+  {
+    fault: "requests of a schedule carry no trace from operator to agent",
+    file: "src/operator/schedule/requests.ts",
+    find: "...(isTraced ? {",
+    replace: "...(isTraced && at.getTime() < 0 ? {",
+    test: integration(SEEN, "as one trace"),
+  },
+  {
+    fault: "a leader that is told to end keeps its lease until it runs out",
+    file: "src/kube/leader.ts",
+    find: "  await elector.release();\n",
+    replace: "",
+    test: integration(SEEN, "end at SIGTERM with nothing lost"),
+  },
+  {
+    fault: "a program that is told to end drops what it has in hand",
+    file: "src/kube/signals.ts",
+    find: '      log.info({ signal }, "stopping");\n      stop.abort();',
+    replace: "      process.exit(0);",
+    test: integration(SEEN, "end at SIGTERM with nothing lost"),
+  },
+  {
+    fault: "whoever reaches a pod's health port sets its log level",
+    file: "src/kube/health.ts",
+    find: "isLocal(request) ? await levelOf(options.log, request)",
+    replace: "request.url ? await levelOf(options.log, request)",
+    ...e2e("metrics.test.ts", "for those alone who may forward their ports"),
+  },
+  {
+    fault: "what the handler restored is counted nowhere",
+    file: "src/agent/notes/controller.ts",
+    find: "if (note !== undefined && note.pod !== selftestName(node)) countNote(metrics, note);",
+    replace: "void countNote;",
+    ...e2e("metrics.test.ts", "of a container that the handler restored"),
   },
 ];
