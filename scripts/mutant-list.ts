@@ -577,6 +577,13 @@ export const mutants: readonly Mutant[] = [
     test: FENCING,
   },
   {
+    fault: "a late change of a pod is written over what was decided since",
+    file: "src/operator/restore/controller.ts",
+    find: '{ op: "test", path: "/metadata/resourceVersion", value: resourceVersion },',
+    replace: "",
+    test: FENCING,
+  },
+  {
     fault: "a late authority takes the place of the next leader's",
     file: "src/kube/apply.ts",
     find: "return client.apply(resource, object, { fieldManager: `",
