@@ -59,8 +59,17 @@ export async function soakCrashes({ world, progress, minutes, seed }: CrashOptio
   const players: Player[] = [];
   await progress.task(`deploying ${workloads.length} workloads`, () =>
     inTurns(workloads, async (workload) => {
-      players.push(new Player(stage, workload, await deploy(world, workload), random.split()));
+      const pod = await deploy(world, workload);
       await world.schedule(scheduleOf(workload));
+      players.push(new Player(stage, workload, pod, random.split()));
+    }),
+  );
+  await progress.task("a first checkpoint of each", () =>
+    inTurns(players, async ({ pod, workload }) => {
+      const name = `${workload.name}-first`;
+      const { status } = await world.request(name, { podReference: { name: pod.metadata.name } });
+      if (status?.checkpoint === undefined) throw new Error(`${name}: ${status?.reason}: ${status?.message}`);
+      await world.good(status.checkpoint.name);
     }),
   );
 
