@@ -131,14 +131,24 @@ function mostOverdue(all: CheckpointSchedule[], now: Date): [CheckpointSchedule,
 }
 
 /** For how long a slot has waited for a good checkpoint, the first one since the last; 0 when it has one, or none is wanted. */
-export function overdueSeconds({ metadata, spec, status }: CheckpointSchedule, now: Date): number {
+export function overdueSeconds(schedule: CheckpointSchedule, now: Date): number {
+  // A cache's objects do not change, and an expression takes its time to read: it is found out once for each.
+  const since = overdueSince.getOrInsertComputed(schedule, firstMissed);
+  return since === undefined ? 0 : Math.max(0, (now.getTime() - since) / 1000);
+}
+
+const overdueSince = new WeakMap<CheckpointSchedule, number | undefined>();
+
+/** When the slot was due that has waited longest for a good checkpoint, in milliseconds. */
+function firstMissed({ metadata, spec, status }: CheckpointSchedule): number | undefined {
   const { lastRunTime, lastSuccessfulTime } = status ?? {};
-  if (spec.suspend === true || lastRunTime === undefined) return 0;
-  if (lastSuccessfulTime !== undefined && Date.parse(lastSuccessfulTime) >= Date.parse(lastRunTime)) return 0;
+  if (spec.suspend === true || lastRunTime === undefined) return undefined;
+  if (lastSuccessfulTime !== undefined && Date.parse(lastSuccessfulTime) >= Date.parse(lastRunTime)) {
+    return undefined;
+  }
   const since = lastSuccessfulTime ?? metadata.creationTimestamp;
   const missed = since === undefined ? undefined : slotAfter(spec, new Date(since));
-  const first = Math.min(Date.parse(lastRunTime), missed?.getTime() ?? Number.POSITIVE_INFINITY);
-  return Math.max(0, (now.getTime() - first) / 1000);
+  return Math.min(Date.parse(lastRunTime), missed?.getTime() ?? Number.POSITIVE_INFINITY);
 }
 
 function slotAfter({ schedule, timeZone }: CheckpointSchedule["spec"], time: Date): Date | undefined {

@@ -168,8 +168,8 @@ describe("how things stand", () => {
     const never = schedule("s", failing);
     never.metadata.creationTimestamp = "2025-12-31T23:30:00Z";
     expect(overdueSeconds(never, now())).toBe(2 * 3600);
-    never.spec.schedule = "no cron";
-    expect(overdueSeconds(never, now())).toBe(0);
+    const unread = { ...never, spec: { ...never.spec, schedule: "no cron" } };
+    expect(overdueSeconds(unread, now())).toBe(0);
   });
   it("nothing is overdue that is suspended or has not begun", () => {
     expect(overdueSeconds(schedule("s", { lastRunTime: "2026-01-01T00:00:00Z" }, true), now())).toBe(0);
