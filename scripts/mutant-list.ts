@@ -1706,6 +1706,13 @@ export const mutants: readonly Mutant[] = [
 
   // parts of two versions
   {
+    fault: "earlier version: its handler does not know the plans of today's agents",
+    file: "src/store/plan.ts",
+    find: "export const PLAN_VERSION = 1;",
+    replace: "export const PLAN_VERSION = 2;",
+    ...disruptive("skew.test.ts", "agents of now work with handlers of before"),
+  },
+  {
     fault: "later version: whatever number a text bears is known",
     file: "src/store/protocol.ts",
     find: "(number as number) >= 1 && (number as number) <= newest;",
