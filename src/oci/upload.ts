@@ -134,6 +134,7 @@ export async function uploadBlob(session: Session, options: UploadOptions): Prom
       },
       body: () => counted(hashed.read(offset), offset),
       expect: [202, 204],
+      answerTimeoutMs: session.limits.commitTimeoutMs,
     });
     await answer.response.discard();
     return {

@@ -14,6 +14,8 @@ export interface RegistryRelay extends AsyncDisposable {
   uploading: number;
   /** How fast bytes of one upload go up; undefined: as fast as they come. */
   bytesPerSecond: number | undefined;
+  /** How long it keeps the answer to an upload back, in milliseconds. */
+  answerMs: number;
   /** Called before a request is passed on, and before its answer is. */
   before: (request: IncomingMessage) => Promise<void>;
   after: (request: IncomingMessage) => Promise<void>;
@@ -32,6 +34,7 @@ export async function startRegistryRelay(target: { port: number }): Promise<Regi
       await pipeline(request, (chunks: AsyncIterable<Buffer>) => slowly(chunks, relay), up);
       const [from] = await answer;
       await relay.after(request);
+      if (method === "PATCH") await delay(relay.answerMs);
       relay.answered.push(`${method} ${url}`);
       response.writeHead(from.statusCode ?? 502, from.headers);
       await pipeline(from, response);
@@ -42,6 +45,8 @@ export async function startRegistryRelay(target: { port: number }): Promise<Regi
       if (method === "PATCH") relay.uploading -= 1;
     }
   });
+  // Node's own limit on a request is five minutes.
+  server.requestTimeout = 0;
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const relay: RegistryRelay = {
@@ -49,6 +54,7 @@ export async function startRegistryRelay(target: { port: number }): Promise<Regi
     answered: [],
     uploading: 0,
     bytesPerSecond: undefined,
+    answerMs: 0,
     before: async () => {},
     after: async () => {},
     async [Symbol.asyncDispose]() {
@@ -64,8 +70,13 @@ async function* slowly(
   chunks: AsyncIterable<Buffer>,
   relay: { bytesPerSecond: number | undefined },
 ): AsyncGenerator<Buffer> {
+  const began = performance.now();
+  let passed = 0;
   for await (const chunk of chunks) {
     yield chunk;
-    if (relay.bytesPerSecond !== undefined) await delay((chunk.length / relay.bytesPerSecond) * 1000);
+    passed += chunk.length;
+    const { bytesPerSecond } = relay;
+    if (bytesPerSecond === undefined) continue;
+    await delay(began + (passed / bytesPerSecond) * 1000 - performance.now());
   }
 }
