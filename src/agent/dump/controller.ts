@@ -40,6 +40,8 @@ import { sweepDump } from "./sweep.ts";
 
 /** How soon to look again for a free slot, or whether a late dump has ended, in milliseconds. */
 const SLOT_POLL_MS = 500;
+/** How soon to look again for the archive of a dump that was given up, in milliseconds: for an hour at most. */
+const LATE_POLL_MS = 10_000;
 /** Requests that are looked at at once; how many of them dump is for the slots to say. */
 const WORKERS = 64;
 
@@ -188,7 +190,8 @@ export function dumpReconciler(
         if (type === "resume" && !inTime) await fail(context, request, deadlineExceeded(request));
         return again(SLOT_POLL_MS);
       case "nothing":
-        if (type === "late") return done;
+        // The kubelet may still be at it for the agent before.
+        if (type === "late") return again(LATE_POLL_MS);
         if (inTime) return await begin(request, signal);
         await fail(context, request, deadlineExceeded(request));
         return done;
