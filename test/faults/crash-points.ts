@@ -135,6 +135,8 @@ export const OCCASIONAL: readonly RegExp[] = [
   /^agent\/image\/ahead send: (PATCH|PUT) registry blobs\/uploads$/,
   /: rm \S+\/\.\S+\.half$/,
   /^agent\/store\/store start: rm kcr\/store\/tmp\/\*$/,
+  // A copy that was made already takes the place of itself.
+  /^agent\/store\/store #publish: rm kcr\/store\/tmp\/\*$/,
   /^agent\/plan\/controller removePlans: rm /,
   /^(agent|operator|kube)\/\S+ \S+: patch events/,
 ];
