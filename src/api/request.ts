@@ -28,6 +28,12 @@ export type RequestPhase = z.infer<typeof requestPhase>;
 export const captureSource = z.object({
   lineage,
   defaultContainer: labelName.describe("The pod's default container, which names leave out."),
+  labels: z
+    .record(z.string().max(317), z.string().max(63))
+    .optional()
+    .describe(
+      "Labels of the pod, and of its workload: by them a CheckpointRetention selects the Checkpoint.",
+    ),
   repository: z
     .string()
     .max(512)

@@ -41,6 +41,12 @@ export const operatorMetricDefinitions = {
     buckets: [1e6, 1e7, 1e8, 1e9, 1e10, 1e11],
     help: "Size of the archives",
   },
+  kcr_retention_removed_total: {
+    type: "counter",
+    labels: [],
+    help: "Checkpoints that were removed because a policy says so",
+  },
+  kcr_retention_removed_bytes_total: { type: "counter", labels: [], help: "Bytes of their archives" },
   kcr_restores_total: { type: "counter", labels: [], help: "Containers that were restored" },
   kcr_restored_age_seconds: {
     type: "histogram",
