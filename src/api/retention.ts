@@ -14,11 +14,11 @@ const size = z.union([z.int(), z.string().max(32)]).meta({
   "x-kubernetes-int-or-string": true,
   ...rules(
     {
-      rule: "isQuantity(string(self)) && quantity(string(self)).sign() >= 0",
+      rule: "isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('0')) >= 0",
       message: "a quantity of bytes, such as 10Gi",
     },
     {
-      rule: `!isQuantity(string(self)) || quantity(string(self)).sign() == 0 || quantity(string(self)).compareTo(quantity(string(self).matches('^[0-9]+$') ? '${BARE_MIN}' : '1Ki')) >= 0`,
+      rule: `!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity('0')) == 0 || quantity(string(self)).compareTo(quantity(string(self).matches('^[0-9]+$') ? '${BARE_MIN}' : '1Ki')) >= 0`,
       message: "so few bytes are surely not meant: write the unit, such as 10Gi",
     },
   ),
@@ -63,7 +63,7 @@ const notByAccident = (withKeeps: boolean) => {
     "(has(self.maxAge) && duration(self.maxAge) == duration('0s'))",
     ...["maxTotalSize", "maxCheckpointSize"].map(
       (field) =>
-        `(has(self.${field}) && isQuantity(string(self.${field})) && quantity(string(self.${field})).sign() == 0)`,
+        `(has(self.${field}) && isQuantity(string(self.${field})) && quantity(string(self.${field})).compareTo(quantity('0')) == 0)`,
     ),
   ];
   if (withKeeps) {

@@ -1,7 +1,9 @@
+import { checkpoints } from "../../api/kinds.ts";
 import { delay } from "../../kube/signals.ts";
 import type { Context } from "../context.ts";
 import { copyOf } from "../plan/copies.ts";
 import { scrub } from "../scrub.ts";
+import { sweepArchives } from "../sweep/archives.ts";
 
 const HOUR_MS = 3_600_000;
 /** How often copies are looked for that belong to nothing, in milliseconds. */
@@ -42,6 +44,9 @@ async function keep(context: Context, signal: AbortSignal): Promise<never> {
       scrubbed = performance.now();
     }
     await guarded("copies that belong to nothing could not be removed", () => sweep(context));
+    await guarded("archives that belong to nothing could not be removed", () =>
+      sweepArchives(context, signal),
+    );
     await guarded("files of unfinished copies could not be removed", () => sweepIncoming(context));
     await delay(SWEEP_MS, signal);
     isDue = performance.now() - scrubbed >= settings.local.scrubHours * HOUR_MS;
@@ -55,12 +60,19 @@ async function scrubAndTell({ store, log }: Context, signal: AbortSignal): Promi
 }
 
 /** Removes the copies of no Checkpoint of this node that nothing else counts on. */
-export async function sweep({ store, caches, pins, log, now }: Context): Promise<void> {
+export async function sweep({ node, client, store, caches, pins, log, now }: Context): Promise<void> {
   const known = new Set(caches.checkpoints.list().map(copyOf));
   const pinned = await pins.read();
-  for (const { digest, made } of await store.list()) {
-    if (known.has(digest) || pinned.has(digest)) continue;
-    if (now().getTime() - made.getTime() < YOUNG_MS) continue;
+  const strays = (await store.list()).filter(
+    ({ digest, made }) =>
+      !known.has(digest) && !pinned.has(digest) && now().getTime() - made.getTime() >= YOUNG_MS,
+  );
+  if (strays.length === 0) return;
+  // Not the cache alone: on a word of before nothing is removed.
+  const { items } = await client.listAll(checkpoints, { fieldSelector: `spec.nodeName=${node}` });
+  const named = new Set(items.map(copyOf));
+  for (const { digest } of strays) {
+    if (named.has(digest)) continue;
     await store.remove(digest);
     log.info({ copy: digest }, "a copy that belongs to nothing was removed");
   }
