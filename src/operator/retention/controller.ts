@@ -2,16 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { LINEAGE_LOST } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
 import type { CheckpointDownload } from "../../api/download.ts";
-import {
-  checkpoints,
-  clusterRetentions,
-  downloads,
-  isTerminal,
-  requests,
-  restores,
-  retentions,
-  schedules,
-} from "../../api/kinds.ts";
+import { checkpoints, clusterRetentions, isTerminal, requests, retentions } from "../../api/kinds.ts";
 import { PRESSURE_ANNOTATION } from "../../api/labels.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import type {
@@ -30,8 +21,6 @@ import {
   type Namespace,
   namespaces,
   type ObjectName,
-  type Pod,
-  pods,
   type Resource,
 } from "../../kube/resources.ts";
 import { absent, updateStatus, writeStatus } from "../../kube/write.ts";
@@ -41,7 +30,8 @@ import {
   type RetentionInput,
   type RetentionPlan,
 } from "../../retention/decide.ts";
-import type { Mark, Surroundings } from "../../retention/facts.ts";
+import type { Mark } from "../../retention/facts.ts";
+import { type Picture, readPicture } from "../../retention/gather.ts";
 import { rulesOf, type Sources } from "../../retention/rules.ts";
 import { BY_NAMESPACE, type Context } from "../context.ts";
 import { Rate } from "./rate.ts";
@@ -73,11 +63,6 @@ const inNamespace = ({ metadata }: KubeObject): string[] => [metadata.namespace 
 const GAP_MS = 2_000;
 /** How soon everything of a namespace is looked at again, whatever was heard of, in milliseconds. */
 const RESYNC_MS = 60_000;
-
-/** All that decides about the Checkpoints of one namespace. */
-interface Picture extends Omit<Sources, "builtIn">, Surroundings {
-  requests: readonly CheckpointRequest[];
-}
 
 /**
  * Removes the Checkpoints that no policy keeps, and requests that nobody needs. Its keys are namespaces.
@@ -124,7 +109,7 @@ export function retentionControllers(
     const trimmed = finishedRequests(picture.requests, picture.checkpoints, now());
     let wasAll = true;
     if (plan.removals.length > 0 || trimmed.length > 0) {
-      const fresh = await read(namespace, signal);
+      const fresh = await readPicture(client, namespace, { now: now(), signal });
       wasAll = await remove(plan.removals, planOf(fresh, isMeant).removals);
       await trim(trimmed, finishedRequests(fresh.requests, fresh.checkpoints, now()));
     }
@@ -148,39 +133,6 @@ export function retentionControllers(
     downloads: own.downloads.list(namespace),
     now: now(),
   });
-
-  /** The same from the API server. Errors: any, of any part: without one of them there is no picture. */
-  const read = async (namespace: string, signal: AbortSignal): Promise<Picture> => {
-    const all = async <T extends KubeObject>(resource: Resource<T>): Promise<T[]> => {
-      const options = resource.namespaced ? { namespace, signal } : { signal };
-      return (await client.listAll(resource, options)).items;
-    };
-    const [ofNamespace, ofCluster, ofRetentions, ofSchedules, ofCheckpoints, ofRequests] = await Promise.all([
-      client.get(namespaces, { name: namespace }, { signal }),
-      all(clusterRetentions),
-      all(retentions),
-      all(schedules),
-      all(checkpoints),
-      all(requests),
-    ]);
-    const [ofPods, ofRestores, ofDownloads] = await Promise.all([
-      all<Pod>(pods),
-      all(restores),
-      all(downloads),
-    ]);
-    return {
-      namespaceLabels: ofNamespace.metadata.labels,
-      clusterRetentions: ofCluster,
-      retentions: ofRetentions,
-      schedules: ofSchedules,
-      checkpoints: ofCheckpoints,
-      requests: ofRequests,
-      pods: ofPods,
-      restores: ofRestores,
-      downloads: ofDownloads,
-      now: now(),
-    };
-  };
 
   const planOf = (picture: Picture, counts: (policy: Policy) => boolean): RetentionPlan => {
     const sources: Sources = {
