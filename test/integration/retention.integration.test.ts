@@ -307,6 +307,23 @@ describe.skipIf(kubeconfig === undefined)("what retention does on an API server"
     expect(await left(namespace)).toEqual(expect.arrayContaining(["c0", "c1", "c12", "c2"]));
   });
 
+  test("an error about who uses a checkpoint is no word that nobody does", { timeout: 120_000 }, async () => {
+    const namespace = await makeNamespace(direct, "half");
+    const pod = await runningPod(namespace);
+    await hourly(namespace, 6, pod);
+    let refused = 0;
+    proxy.befall = ({ url, isWatch }) => {
+      if (isWatch || !url.includes(namespace) || !url.includes("checkpointdownloads")) return undefined;
+      refused += 1;
+      return { type: "answer", status: 500 };
+    };
+    await create(retentions, namespace, "few", { keepLast: 3 });
+    await waitFor("it to be tried more than once", () => refused >= 3);
+    expect(await left(namespace)).toHaveLength(6);
+    proxy.befall = () => undefined;
+    await leaves(namespace, ["c0", "c1", "c2"]);
+  });
+
   test("a picture that is not of now decides nothing: what is used since then stays", {
     timeout: 120_000,
   }, async () => {
