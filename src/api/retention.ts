@@ -1,10 +1,6 @@
 import { z } from "zod";
-import { DURATION } from "../kube/duration.ts";
 import type { KubeObject } from "../kube/resources.ts";
-import { conditions, labelName, labelSelector, objectName, rules } from "./common.ts";
-
-/** metav1.Duration. */
-const duration = z.string().min(1).max(32).regex(DURATION);
+import { conditions, duration, labelName, labelSelector, objectName, rules } from "./common.ts";
 
 /** A bare number is one of bytes: nobody means less than so many by it. */
 const BARE_MIN = 1_048_576;

@@ -21,6 +21,7 @@ const sources = (more: Partial<Sources> = {}): Sources => ({
   clusterRetentions: [],
   retentions: [],
   schedules: [],
+  requests: [],
   builtIn: {},
   ...more,
 });
@@ -179,6 +180,14 @@ describe("a policy", () => {
     ]);
     expect(matched.get("CheckpointRetention/days")).toEqual({ count: 5, bytes: 5 * GIB });
   });
+});
+
+test("a request may say how long its Checkpoint is kept; nobody else's goes by that", () => {
+  const own = hourly(4, { onDemand: true });
+  for (const c of own.slice(0, 3)) c.metadata.ownerReferences = [{ uid: "r" } as never];
+  const requests = [{ metadata: { name: "r", uid: "r" }, spec: { ttl: "1h" } } as never];
+  const plan = decideRetention(around(own, { rules: rulesOf(sources({ requests })) }));
+  expect(names(plan)).toEqual(["a2"]);
 });
 
 describe("several policies", () => {
@@ -376,6 +385,11 @@ describe("whatever a policy says, there stays", () => {
     const young = sketchPod();
     young.status!.containerStatuses![0]!.state!.running!.startedAt = NOW.toISOString();
     expect(marks(hourly(1, { run: "old", age: 9 }, "b"), young)).toEqual([]);
+    expect(
+      gone(NOTHING, [...hourly(2), ...hourly(1, { run: "old", age: 9 }, "b")], { pods: [young] }),
+    ).toEqual([]);
+    // What is known of it already stays known, or its seven days would begin anew with each crash.
+    expect(marks(lost(1), young)).toEqual([]);
   });
 
   test("of pods that are gone as many as the workload has, one at least", () => {

@@ -1,7 +1,8 @@
-import type { Checkpoint } from "../api/checkpoint.ts";
+import { type Checkpoint, LINEAGE_LOST } from "../api/checkpoint.ts";
 import { findCondition } from "../api/conditions.ts";
 import {
   isSound,
+  LOST_MS,
   type Mark,
   newestFirst,
   podNames,
@@ -263,8 +264,8 @@ function nextChange(held: readonly Held[], all: readonly Checkpoint[], now: Date
     question.type === "age" ? members.map((c) => takenAt(c) + question.maxMs + 1) : [],
   );
   for (const { status } of all) {
-    const lost = findCondition(status?.conditions, "LineageLost");
-    if (lost?.status === "True") times.push(Date.parse(lost.lastTransitionTime) + 7 * DAY_MS);
+    const lost = findCondition(status?.conditions, LINEAGE_LOST);
+    if (lost?.status === "True") times.push(Date.parse(lost.lastTransitionTime) + LOST_MS);
   }
   const next = times.filter((time) => time > now.getTime()).reduce((a, b) => Math.min(a, b), Infinity);
   return Number.isFinite(next) ? new Date(next) : undefined;

@@ -129,14 +129,16 @@ export function protectedOf(around: Surroundings): Protected {
     const isSettled =
       now.getTime() - Date.parse(status?.state?.running?.startedAt ?? now.toISOString()) >= SETTLED_MS;
     for (const [tree, members] of Map.groupBy(own, treeOf)) {
-      const isAlive = pod !== undefined && (current === undefined || tree === current || !isSettled);
       const ended = status?.lastState?.terminated;
-      const isEnded =
-        ended?.exitCode === 0 && trees.of(runtimeID(ended.containerID) ?? "") === tree && !isAlive;
-      const fate = fateOf(members, { isAlive, isEnded, isGone: pod === undefined });
+      const isEnded = ended?.exitCode === 0 && trees.of(runtimeID(ended.containerID) ?? "") === tree;
+      const isAlive = current === undefined || tree === current;
+      const fate = fateOf(
+        members,
+        pod === undefined ? "gone" : isAlive ? "alive" : !isSettled ? "unsure" : isEnded ? "ended" : "lost",
+      );
       marks.push(...fate.marks);
       const candidate = members.find(isSound);
-      const isLost = !isAlive && fate.isLost && !isExpired(members, now) && !members.some(isReleased);
+      const isLost = fate.isLost && !isExpired(members, now) && !members.some(isReleased);
       if (!isLost || candidate === undefined) continue;
       if (pod !== undefined) protect(candidate, "it is the last of a state that was lost");
       else {
@@ -223,23 +225,22 @@ const lastRestoredFirst = (a: Checkpoint, b: Checkpoint): number =>
   Date.parse(b.status?.lastRestoredTime ?? "") - Date.parse(a.status?.lastRestoredTime ?? "") ||
   newestFirst(a, b);
 
+/** What is seen of a tree now: `unsure` while it may still turn out that its container goes on from it. */
+type Seen = "alive" | "unsure" | "ended" | "lost" | "gone";
+
 /** Whether a tree counts as lost, and what its Checkpoints do not say of that yet. */
-function fateOf(
-  members: readonly Checkpoint[],
-  now: { isAlive: boolean; isEnded: boolean; isGone: boolean },
-): { isLost: boolean; marks: Mark[] } {
+function fateOf(members: readonly Checkpoint[], seen: Seen): { isLost: boolean; marks: Mark[] } {
   const told = members.flatMap(({ status }) => findCondition(status?.conditions, LINEAGE_LOST) ?? []);
-  const markAll = (status: Mark["status"], reason: Mark["reason"]): Mark[] =>
+  const mark = (status: Mark["status"], reason: Mark["reason"]): Mark[] =>
     members
       .filter((c) => findCondition(c.status?.conditions, LINEAGE_LOST)?.status !== status)
       .map((checkpoint) => ({ checkpoint, status, reason }));
-  if (now.isAlive) {
-    // What was lost and is lived on from is lost no more.
-    return { isLost: false, marks: told.length > 0 ? markAll("False", "Alive") : [] };
-  }
-  const isOver = told.some(({ reason }) => reason === "Ended") || (now.isEnded && told.length === 0);
-  if (isOver) return { isLost: false, marks: markAll("False", "Ended") };
-  return { isLost: true, marks: markAll("True", now.isGone ? "PodGone" : "FreshStart") };
+  // What was lost and is lived on from is lost no more.
+  if (seen === "alive") return { isLost: false, marks: told.length > 0 ? mark("False", "Alive") : [] };
+  const isOver = told.some(({ reason }) => reason === "Ended") || (seen === "ended" && told.length === 0);
+  if (isOver) return { isLost: false, marks: mark("False", "Ended") };
+  if (seen === "unsure") return { isLost: true, marks: [] };
+  return { isLost: true, marks: mark("True", seen === "gone" ? "PodGone" : "FreshStart") };
 }
 
 /** By the oldest word of it: what is said later of others of the tree does not prolong it. */

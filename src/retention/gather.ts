@@ -7,7 +7,6 @@ import {
   retentions,
   schedules,
 } from "../api/kinds.ts";
-import type { CheckpointRequest } from "../api/request.ts";
 import type { ClusterCheckpointRetention } from "../api/retention.ts";
 import type { Client } from "../kube/client.ts";
 import { type KubeObject, namespaces, pods, type Resource } from "../kube/resources.ts";
@@ -15,9 +14,7 @@ import type { Surroundings } from "./facts.ts";
 import type { Sources } from "./rules.ts";
 
 /** All that decides about the Checkpoints of one namespace. */
-export interface Picture extends Omit<Sources, "builtIn">, Surroundings {
-  requests: readonly CheckpointRequest[];
-}
+export interface Picture extends Omit<Sources, "builtIn">, Surroundings {}
 
 /**
  * Reads it from the API server. `without` is asked what to make of an error about something of the whole cluster, which

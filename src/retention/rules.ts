@@ -1,5 +1,6 @@
 import type { Checkpoint } from "../api/checkpoint.ts";
 import { KEEP_LAST_ANNOTATION, MAX_AGE_ANNOTATION } from "../api/labels.ts";
+import type { CheckpointRequest } from "../api/request.ts";
 import type { CheckpointRetention, ClusterCheckpointRetention, RetentionRules } from "../api/retention.ts";
 import type { CheckpointSchedule } from "../api/schedule.ts";
 import { matches } from "../api/selector.ts";
@@ -40,6 +41,7 @@ export interface Sources {
   clusterRetentions: readonly ClusterCheckpointRetention[];
   retentions: readonly CheckpointRetention[];
   schedules: readonly CheckpointSchedule[];
+  requests: readonly CheckpointRequest[];
   /** What holds for checkpoints of schedules where nobody says anything. */
   builtIn: RetentionRules;
 }
@@ -49,7 +51,7 @@ export const nameOfPolicy = ({ metadata }: CheckpointRetention | ClusterCheckpoi
 
 /** All that is said, question by question. What cannot be read says nothing: on doubt a Checkpoint stays. */
 export function rulesOf(sources: Sources): Rule[] {
-  const { namespaceLabels, clusterRetentions, retentions, schedules, builtIn } = sources;
+  const { namespaceLabels, clusterRetentions, retentions, schedules, requests, builtIn } = sources;
   const rules: Rule[] = [];
   const add = (policy: string, level: Level, said: RetentionRules, selects: Rule["selects"]): void => {
     for (const question of questionsOf(said)) {
@@ -79,6 +81,12 @@ export function rulesOf(sources: Sources): Rule[] {
     if (spec.retention !== undefined) add(name, "namespace", spec.retention, selects);
     const annotated = readAnnotations(metadata.annotations);
     if (annotated.rules !== undefined) add(`${name} (annotations)`, "namespace", annotated.rules, selects);
+  }
+  for (const { metadata, spec } of requests) {
+    if (spec.ttl === undefined) continue;
+    const owns = (checkpoint: Checkpoint) =>
+      checkpoint.metadata.ownerReferences?.some(({ uid }) => uid === metadata.uid) ?? false;
+    add(`CheckpointRequest/${metadata.name}`, "namespace", { maxAge: spec.ttl }, owns);
   }
   return rules;
 }
