@@ -53,8 +53,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a schedule is not owned by its Deployment, and outlives it",
     file: "src/operator/workload/controller.ts",
-    find: "metadata: { ...target, ownerReferences: [ownerReference(workload, true)] },",
-    replace: "metadata: { ...target },",
+    find: "metadata: { ...target, annotations, ownerReferences: [ownerReference(workload, true)] },",
+    replace: "metadata: { ...target, annotations },",
     test: integration(OPERATOR, "makes an owned schedule of an annotated Deployment"),
   },
   {
@@ -1698,6 +1698,34 @@ export const mutants: readonly Mutant[] = [
     find: "return foreignMs !== undefined && age > foreignMs",
     replace: "return age > (foreignMs ?? 0)",
     test: unit("src/agent/sweep/decide.test.ts", "stays when nobody knows of it"),
+  },
+  {
+    fault: "retention: a copy goes while a plan still names it",
+    file: "src/agent/image/controller.ts",
+    find: "if (isWaiting && (await pins.planned())",
+    replace: "if (!isWaiting && (await pins.planned())",
+    test: unit("src/agent/image/remove.test.ts", "a copy that is to go waits until no plan names it"),
+  },
+  {
+    fault: "retention: a request goes, and takes its Checkpoint along",
+    file: "src/operator/retention/requests.ts",
+    find: '!owners.has(request.metadata.uid ?? "") &&',
+    replace: "",
+    test: unit("src/operator/retention/requests.test.ts", "never while there is a Checkpoint"),
+  },
+  {
+    fault: "retention: each crash begins a lost state's days anew",
+    file: "src/retention/facts.ts",
+    find: 'if (seen === "unsure") return { isLost: true, marks: [] };',
+    replace: 'if (seen === "unsure") return { isLost: false, marks: mark("False", "Alive") };',
+    test: unit(RETENTION, "a lost state is marked as such on each of its Checkpoints, once"),
+  },
+  {
+    fault: "a dump is begun though its node is short of disk",
+    file: "src/agent/dump/controller.ts",
+    find: "if (lack !== undefined) {",
+    replace: "if (lack === undefined && deadlineOf(request) < now()) {",
+    test: integration(AGENT, "what would not leave the reserve free is not begun"),
   },
   {
     fault: "copies are swept away on a word of before",

@@ -119,9 +119,9 @@ describe("a policy", () => {
     ],
     [
       "does not count failures as what it keeps",
-      { keepLast: 2 },
-      [sketch("f", { state: "failed" }), ...hourly(3, { age: 1 })],
-      ["a2"],
+      { keepLast: 3 },
+      [sketch("f", { state: "failed" }), ...hourly(4, { age: 1 })],
+      ["a3"],
     ],
     [
       "lets failures go that a good one came after",

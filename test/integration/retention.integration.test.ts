@@ -16,6 +16,8 @@ import {
 import { PINNED_ANNOTATION } from "../../src/api/labels.ts";
 import type { RetentionSpec } from "../../src/api/retention.ts";
 import { settings } from "../../src/api/settings.ts";
+import { showPlan } from "../../src/cli/retention/command.ts";
+import { testIo } from "../../src/cli/testing/io.ts";
 import { Client } from "../../src/kube/client.ts";
 import { isInvalid } from "../../src/kube/errors.ts";
 import { silent } from "../../src/kube/log.ts";
@@ -207,6 +209,43 @@ describe.skipIf(kubeconfig === undefined)("what retention does on an API server"
     expect(await left(namespace)).toHaveLength(5);
     await direct.patch(retentions, policy.metadata, { type: "merge", body: { spec: { dryRun: false } } });
     await leaves(namespace, ["c0", "c1", "c2"]);
+  });
+
+  test("a person sees by the command what policies of a file would do, before they are there", async () => {
+    const namespace = await makeNamespace(direct, "seen");
+    await hourly(namespace, 4, await runningPod(namespace));
+    const file = join(directory, "policy.yaml");
+    await writeFile(
+      file,
+      [
+        `apiVersion: ${API_VERSION}`,
+        "kind: CheckpointRetention",
+        "metadata: {name: few}",
+        "spec: {keepLast: 1, maxCheckpointSize: 10Gi}",
+      ].join("\n"),
+    );
+    const connection = { client: direct, namespace, again: "" };
+    const plan = async (policy?: string) => {
+      const io = testIo();
+      const options = { allNamespaces: false, spared: true, output: "json" as const };
+      await showPlan(connection, io, { ...options, ...(policy === undefined ? {} : { policy }) });
+      return JSON.parse(io.written.out).items;
+    };
+    expect(await plan()).toMatchObject([{ name: "c3", goes: true, policy: "kcr's settings" }]);
+    expect(await plan(file)).toMatchObject([
+      {
+        name: "c3",
+        goes: true,
+        why: "no rule keeps it",
+        policy: "CheckpointRetention/few",
+        bytes: 1024 ** 3,
+      },
+      { name: "c2", goes: true },
+      { name: "c1", goes: false, why: "it is the newest good one but one" },
+    ]);
+    expect(await left(namespace)).toHaveLength(4);
+    await writeFile(file, "kind: Deployment");
+    await expect(plan(file)).rejects.toThrow("holds no policy");
   });
 
   test("a ceiling of the cluster holds over what a namespace says, where it is meant for it", async () => {
