@@ -90,6 +90,7 @@ export function createOperator(options: OperatorOptions): Operator {
       ...common,
       resource: requests,
       indexes: {
+        [BY_NAMESPACE]: byNamespace,
         [BY_POD]: (r) => [`${r.metadata.namespace}/${r.spec.podReference.name}`],
         [BY_SCHEDULE]: (r) => [r.spec.checkpointScheduleRef?.uid ?? ""],
         [WAITING]: (r) => (isWaiting(r) ? [WAITING] : []),

@@ -392,6 +392,14 @@ describe("whatever a policy says, there stays", () => {
     expect(marks(lost(1), young)).toEqual([]);
   });
 
+  test("nothing is lost of a pod that is gone and goes on in another", () => {
+    const moved = hourly(2, { pod: "web-x", run: "before", age: 5 }, "b");
+    const marks = (metadata: object) =>
+      protectedOf(around(moved, { pods: [sketchPod("web-0", metadata as object)] })).marks.length;
+    expect(marks({})).toBe(2);
+    expect(marks({ annotations: { "kcr.io/restore-from": "b1" } })).toBe(0);
+  });
+
   test("of pods that are gone as many as the workload has, one at least", () => {
     const old = [1, 2, 3, 4].map((n) => sketch(`old${n}`, { pod: `web-x${n}`, age: n }));
     const live = [sketch("n0", { pod: "web-0" }), sketch("n1", { pod: "web-1" })];

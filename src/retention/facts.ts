@@ -11,7 +11,7 @@ import {
 } from "../api/labels.ts";
 import { lineageOf } from "../api/lineage.ts";
 import { labelValue } from "../api/names.ts";
-import { containersOf, runtimeID, statusOf } from "../api/pod.ts";
+import { type ContainerStatus, containersOf, runtimeID, statusOf } from "../api/pod.ts";
 import { readRecords } from "../api/records.ts";
 import type { CheckpointRestore } from "../api/restore.ts";
 import { workloadOfPod } from "../api/workload.ts";
@@ -96,6 +96,7 @@ export function protectedOf(around: Surroundings): Protected {
 
   const links = pods.flatMap((pod) => linksOf(pod, all));
   const trees = treesOf(all, links);
+  const alive = new Set(pods.flatMap((pod) => runsOf(pod).map((id) => trees.of(id))));
   const treeOf = (checkpoint: Checkpoint): string => trees.of(checkpoint.status?.lineage?.containerID ?? "");
   const known = all.filter((checkpoint) => doubtAbout(checkpoint) === undefined);
   const livePods = new Map(pods.map((pod) => [pod.metadata.uid ?? "", pod]));
@@ -110,7 +111,6 @@ export function protectedOf(around: Surroundings): Protected {
     const container = first?.spec.containerName ?? "";
     const status = pod && statusOf(pod, container);
     const id = runtimeID(status?.containerID);
-    const current = id === undefined ? undefined : trees.of(id);
     if (pod !== undefined) {
       const sound = own.filter(isSound);
       protect(sound[0], `it is the newest good one of pod ${pod.metadata.name}`);
@@ -126,16 +126,11 @@ export function protectedOf(around: Surroundings): Protected {
         .sort(lastRestoredFirst)[0];
       protect(last, `pod ${pod.metadata.name} was restored from it`);
     }
-    const isSettled =
-      now.getTime() - Date.parse(status?.state?.running?.startedAt ?? now.toISOString()) >= SETTLED_MS;
     for (const [tree, members] of Map.groupBy(own, treeOf)) {
-      const ended = status?.lastState?.terminated;
-      const isEnded = ended?.exitCode === 0 && trees.of(runtimeID(ended.containerID) ?? "") === tree;
-      const isAlive = current === undefined || tree === current;
-      const fate = fateOf(
-        members,
-        pod === undefined ? "gone" : isAlive ? "alive" : !isSettled ? "unsure" : isEnded ? "ended" : "lost",
-      );
+      // Of a pod whose container tells of no run nothing is known.
+      const isAlive = alive.has(tree) || (pod !== undefined && id === undefined);
+      const isEnded = () => trees.of(endedRun(status) ?? "") === tree;
+      const fate = fateOf(members, isAlive ? "alive" : seenOf(status, isEnded, now));
       marks.push(...fate.marks);
       const candidate = members.find(isSound);
       const isLost = fate.isLost && !isExpired(members, now) && !members.some(isReleased);
@@ -200,6 +195,7 @@ function usesOf({ pods, restores, downloads }: Surroundings): [name: string, why
 function linksOf(pod: Pod, all: readonly Checkpoint[]): [string, string][] {
   const links: [string, string][] = [];
   const records = readRecords(pod);
+  const from = pod.metadata.annotations?.[RESTORE_FROM_ANNOTATION];
   for (const { name } of containersOf(pod)) {
     const status = statusOf(pod, name);
     const id = runtimeID(status?.containerID);
@@ -212,7 +208,9 @@ function linksOf(pod: Pod, all: readonly Checkpoint[]): [string, string][] {
     const began = Date.parse(status?.state?.running?.startedAt ?? "");
     for (const checkpoint of all) {
       const { lineage, lastRestoredTime } = checkpoint.status ?? {};
-      const isOwn = lineage?.podUID === pod.metadata.uid && checkpoint.spec.containerName === name;
+      const isNamesake = checkpoint.spec.containerName === name;
+      const isOwn = lineage?.podUID === pod.metadata.uid && isNamesake;
+      if (lineage && isNamesake && checkpoint.metadata.name === from) links.push([id, lineage.containerID]);
       if (isOwn && Math.abs(Date.parse(lastRestoredTime ?? "") - began) <= SETTLED_MS && lineage) {
         links.push([id, lineage.containerID]);
       }
@@ -227,6 +225,24 @@ const lastRestoredFirst = (a: Checkpoint, b: Checkpoint): number =>
 
 /** What is seen of a tree now: `unsure` while it may still turn out that its container goes on from it. */
 type Seen = "alive" | "unsure" | "ended" | "lost" | "gone";
+
+/** Of a tree that no container goes on from, by the status of its own container, if that is there. */
+function seenOf(status: ContainerStatus | undefined, isEnded: () => boolean, now: Date): Seen {
+  if (status === undefined) return "gone";
+  const began = Date.parse(status.state?.running?.startedAt ?? now.toISOString());
+  if (now.getTime() - began < SETTLED_MS) return "unsure";
+  return isEnded() ? "ended" : "lost";
+}
+
+/** The run before this one, if it ended by its own will. */
+function endedRun(status: ContainerStatus | undefined): string | undefined {
+  const ended = status?.lastState?.terminated;
+  return ended?.exitCode === 0 ? runtimeID(ended.containerID) : undefined;
+}
+
+/** The runs of a pod's containers, by the runtime's IDs. */
+const runsOf = (pod: Pod): string[] =>
+  containersOf(pod).flatMap(({ name }) => runtimeID(statusOf(pod, name)?.containerID) ?? []);
 
 /** Whether a tree counts as lost, and what its Checkpoints do not say of that yet. */
 function fateOf(members: readonly Checkpoint[], seen: Seen): { isLost: boolean; marks: Mark[] } {

@@ -100,10 +100,8 @@ export function retentionControllers(
       return done;
     }
     const plan = planOf(picture, isMeant);
-    plans.set(
-      namespace,
-      planOf(picture, () => true),
-    );
+    const isAllMeant = [...picture.retentions, ...picture.clusterRetentions].every(isMeant);
+    plans.set(namespace, isAllMeant ? plan : planOf(picture, () => true));
     for (const mark of plan.marks) await write(mark);
     await letGo(picture);
     const trimmed = finishedRequests(picture.requests, picture.checkpoints, now());
@@ -127,7 +125,7 @@ export function retentionControllers(
     retentions: own.retentions.byIndex(BY_NAMESPACE, namespace),
     schedules: caches.schedules.byIndex(BY_NAMESPACE, namespace),
     checkpoints: caches.checkpoints.byIndex(BY_NAMESPACE, namespace),
-    requests: caches.requests.list(namespace),
+    requests: caches.requests.byIndex(BY_NAMESPACE, namespace),
     pods: caches.pods.byIndex(BY_NAMESPACE, namespace),
     restores: caches.restores.byIndex(BY_NAMESPACE, namespace),
     downloads: own.downloads.list(namespace),
