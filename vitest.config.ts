@@ -12,7 +12,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["{src,cluster,scripts,bench,demo,test/support}/**/*.test.ts"],
+          include: ["{src,cluster,scripts,bench,demo,test/support,test/soak}/**/*.test.ts"],
           exclude: ["**/*.integration.test.ts"],
         },
       },

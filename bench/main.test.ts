@@ -53,3 +53,17 @@ test.each([[[]], [["other"]], [["some", "more"]], [["some", "--runs", "0"]], [["
     expect(await main(argv, folder)).toBe(2);
   },
 );
+
+test("a benchmark is given its own options, and no others", async () => {
+  const file = join(folder, "some.ts");
+  await writeFile(
+    file,
+    `export const options = { size: { type: "string" } };
+export const run = async ({ options }) =>
+  ({ bench: "some", machine: {}, runs: 1, figures: {}, ratios: [{ name: "a", value: 1, target: 1, holds: options.size === "7" }] });
+`,
+  );
+  expect(await main(["some", "--size", "7"], folder)).toBe(0);
+  expect(await main(["some"], folder)).toBe(1);
+  expect(await main(["some", "--colour", "7"], folder)).toBe(2);
+});

@@ -149,7 +149,7 @@ export function workerFiles(
 ): Files {
   return {
     ...hostFiles(plan, worker.name),
-    "/etc/criu/runc.conf": "tcp-close\nskip-in-flight\nnetwork-lock nftables\n",
+    "/etc/criu/runc.conf": "tcp-close\nskip-in-flight\nnetwork-lock skip\n",
     [`${etc}/ca.crt`]: keys.authority.cert,
     ...pairFiles(`kubelet-serving-${worker.name}`, keys),
     [`${etc}/kubelet.kubeconfig`]: kubeconfigOf(plan, keys, `kubelet-${worker.name}`),

@@ -20,7 +20,7 @@ const LIBRARIES: Record<string, string[]> = {
   "src/store": [],
   "src/transfer": ["src/store"],
   "src/engine": ["src/archive"],
-  "src/api": ["src/kube", "src/oci"],
+  "src/api": ["src/kube", "src/oci", "src/store"],
   "src/retention": ["src/api", "src/kube"],
 };
 /** Not code: where a program has its version from. */

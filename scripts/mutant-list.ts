@@ -29,6 +29,8 @@ const disruptive = (file: string, name: string) => ({
 
 const DIRECT = "src/engine/kcr-dump.test.ts";
 const HANDLER = "src/runtime/decide.test.ts";
+const CREATE = "src/runtime/create.test.ts";
+const PROTOCOL = "src/store/protocol.test.ts";
 const FAST = "src/runtime/kcr-runtime.test.ts";
 const DEMAND = "src/operator/demand/decide.test.ts";
 const RESTORE = "src/operator/restore/decide.test.ts";
@@ -46,7 +48,11 @@ const POLICIES = "test/integration/policies.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
 const RETENTION = "src/retention/decide.test.ts";
 const RETENTIONS = "test/integration/retention.integration.test.ts";
+const FAULTS = "test/integration/faults.integration.test.ts";
+const FENCING = integration("test/integration/fencing.integration.test.ts", "of the operator's replicas");
 const REGISTRY = "src/oci/registry.integration.test.ts";
+const OBSERVED = "src/operator/observe/observe.test.ts";
+const SEEN = "test/integration/observed.integration.test.ts";
 
 export const mutants: readonly Mutant[] = [
   // workload -> schedule
@@ -205,6 +211,79 @@ export const mutants: readonly Mutant[] = [
     test: unit("src/operator/request/admission.test.ts", "namespaces take turns"),
   },
   {
+    fault: "a schedule of a named zone keeps the time of one half of the year",
+    file: "src/api/cron.ts",
+    find: "{ timezone: knownZone(timeZone) }",
+    replace: "{ utcOffset: knownZone(timeZone) === timeZone ? 60 : 0 }",
+    test: unit("src/operator/schedule/decide.test.ts", "once a day"),
+  },
+  {
+    fault: "a time zone that does not exist is tried again for ever",
+    file: "src/api/cron.ts",
+    find: 'new Intl.DateTimeFormat("en", { timeZone });',
+    replace: "",
+    test: unit("src/api/cron.test.ts", "of an unknown time zone is refused"),
+  },
+  {
+    fault: "slots that were remembered are given for another moment",
+    file: "src/api/cron.ts",
+    find: "if (first <= moment && moment < last) return;",
+    replace: "if (first < last) return;",
+    test: unit("src/api/cron.test.ts", "says the same before and after a moment"),
+  },
+  {
+    fault: "every slot missed while nobody looked is forgotten",
+    file: "src/operator/schedule/decide.ts",
+    find: "const due = cadence.latest(last, until);",
+    replace: "const due = cadence.latest(new Date(until.getTime() - 60_000), until);",
+    test: unit("src/operator/schedule/decide.test.ts", "catches up at most one missed slot"),
+  },
+  {
+    fault: "startingDeadlineSeconds is never read",
+    file: "src/operator/schedule/decide.ts",
+    find: "(deadline !== undefined && late > deadline)",
+    replace: "(deadline !== undefined && late > Number.POSITIVE_INFINITY)",
+    test: unit(
+      "src/operator/schedule/decide.test.ts",
+      "skips a slot that is later than the starting deadline",
+    ),
+  },
+  {
+    fault: "a clock that ran ahead stops its schedules until then",
+    file: "src/operator/schedule/decide.ts",
+    find: "if (last > now) {",
+    replace: "if (Number.isNaN(last.getTime())) {",
+    test: unit("src/operator/schedule/decide.test.ts", "goes on after a clock that ran ahead"),
+  },
+  {
+    fault: "a clock that is set back takes the slot whose moment is still to come",
+    file: "src/operator/schedule/decide.ts",
+    find: "lastRunTime: cadence.latest(EPOCH, until) }",
+    replace: "lastRunTime: now }",
+    test: unit("src/operator/schedule/decide.test.ts", "does not lose a slot whose moment was still to come"),
+  },
+  {
+    fault: "what is due by the clock is late by as much as the clock was set ahead",
+    file: "src/kube/clock.ts",
+    find: "if (Math.abs(seen - known) <= TOLERANCE_MS) return;",
+    replace: "if (seen >= known - TOLERANCE_MS) return;",
+    test: unit("src/kube/clock.test.ts", "a clock that is set by"),
+  },
+  {
+    fault: "a schedule whose next slot is in a month is looked at without pause",
+    file: "src/kube/signals.ts",
+    find: "left > longestTimeoutMs",
+    replace: "left > Number.POSITIVE_INFINITY",
+    test: unit("src/kube/signals.test.ts", "a delay longer than a timer takes"),
+  },
+  {
+    fault: "ten thousand objects with nothing to do keep a leader from renewing its lease",
+    file: "src/kube/controller.ts",
+    find: "if (!signal.aborted) await setImmediate();",
+    replace: "",
+    test: unit("src/kube/controller.test.ts", "leave timers and connections their turn"),
+  },
+  {
     fault: "all schedules of one cron act in the same second",
     file: "src/operator/schedule/decide.ts",
     find: "return Math.floor(Math.min(intervalMs / 10, MOST_SPREAD_MS) * place);",
@@ -238,6 +317,27 @@ export const mutants: readonly Mutant[] = [
     find: 'if (begun) return { type: "resume", ...begun };',
     replace: "",
     test: integration(AGENT, "after the dump: its archive is adopted, though the pod is gone"),
+  },
+  {
+    fault: "an archive that was sent while it was written is taken for another of another length",
+    file: "src/oci/growing-file.ts",
+    find: "if (size !== this.#size) throw",
+    replace: "if (size < 0) throw",
+    test: integration("src/agent/image/ahead.integration.test.ts", "of another length than was said"),
+  },
+  {
+    fault: "what was sent of a dump that failed stays in the registry",
+    file: "src/agent/image/ahead.ts",
+    find: "if (!isOver) limit.abort(",
+    replace: "if (isOver) limit.abort(",
+    test: integration("src/agent/image/ahead.integration.test.ts", "of a dump that fails nothing stays"),
+  },
+  {
+    fault: "another container's archive is sent for the one that was dumped",
+    file: "src/agent/image/ahead.ts",
+    find: "|| isNamed(filename, target)",
+    replace: '|| filename.startsWith("checkpoint-")',
+    test: integration("src/agent/image/ahead.integration.test.ts", "another container's archive is not sent"),
   },
   {
     fault: "an archive that a killed dump left cut off stays on the node",
@@ -349,8 +449,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a Checkpoint goes before its archive",
     file: "src/operator/checkpoint/decide.ts",
-    find: 'return nodeExists ? { type: "nothing" } : { type: "release-archive" };',
-    replace: 'return { type: "release-archive" };',
+    find: 'if (node === "there") return { type: "nothing" };',
+    replace: 'if (node === "there") return { type: "release-archive" };',
     test: unit("src/operator/checkpoint/decide.test.ts", "not before the agent has removed the archive"),
   },
 
@@ -458,6 +558,71 @@ export const mutants: readonly Mutant[] = [
     test: integration("src/kube/leader.integration.test.ts", "leader election"),
   },
   {
+    fault: "a lease that has run out is not taken before it is looked at next",
+    file: "src/kube/leader.ts",
+    find: "await delay(Math.min(retryMs, this.#msUntilExpired()), signal);",
+    replace: "await delay(retryMs, signal);",
+    test: integration("src/kube/leader.integration.test.ts", "a lease that runs out is taken then"),
+  },
+  {
+    fault: "a late status is written over what was decided since",
+    file: "src/kube/write.ts",
+    find: '{ type: "merge", body: { metadata: { resourceVersion }, status: fields } },',
+    replace: '{ type: "merge", body: { status: fields } },',
+    test: FENCING,
+  },
+  {
+    fault: "a late condition is written over what was decided since",
+    file: "src/kube/write.ts",
+    find: "body: { metadata: { uid, resourceVersion }, status: { conditions: [condition] } },",
+    replace: "body: { metadata: { uid }, status: { conditions: [condition] } },",
+    test: FENCING,
+  },
+  {
+    fault: "a late change of a pod is written over what was decided since",
+    file: "src/operator/restore/controller.ts",
+    find: '{ op: "test", path: "/metadata/resourceVersion", value: resourceVersion },',
+    replace: "",
+    test: FENCING,
+  },
+  {
+    fault: "a late authority takes the place of the next leader's",
+    file: "src/kube/apply.ts",
+    find: "return client.apply(resource, object, { fieldManager: `",
+    replace:
+      "return client.apply(resource, object, options);\n  client.apply(resource, object, { fieldManager: `",
+    test: FENCING,
+  },
+  {
+    fault: "a late end of a pull probe ends the next leader's",
+    file: "src/operator/restore/pull-probe.ts",
+    find: "{ preconditions: { uid }, gracePeriodSeconds: 0 }",
+    replace: "{ gracePeriodSeconds: 0 }",
+    test: FENCING,
+  },
+  {
+    fault: "a late removal of a schedule removes the next of its name",
+    file: "src/operator/workload/controller.ts",
+    find: "preconditions: { uid: existing?.metadata.uid, resourceVersion: existing?.metadata.resourceVersion },",
+    replace: "",
+    test: FENCING,
+  },
+  {
+    fault: "a token that was replaced is shown until it is a minute old",
+    file: "src/kube/transport.ts",
+    find: "if (error instanceof ApiError) return error.status === 401;",
+    replace: "if (error instanceof ApiError) return false;",
+    test: integration(FAULTS, "a cache equals the server"),
+  },
+  {
+    fault: "an authority that was replaced is trusted for ever, and no other",
+    file: "src/kube/transport.ts",
+    find: "await orAborted(this.#config.applyToHTTPSOptions(fromConfig), signal);",
+    replace: `await orAborted(this.#config.applyToHTTPSOptions(fromConfig), signal);
+    fromConfig.ca = (this as { ca?: https.RequestOptions["ca"] }).ca ??= fromConfig.ca;`,
+    test: integration(FAULTS, "a cache equals the server"),
+  },
+  {
     fault: "a handler that throws loses the event",
     file: "src/kube/subscription.ts",
     find: "this.#owed.set(key, change);",
@@ -554,8 +719,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "the lead of a leader that was killed is never taken over",
     file: "src/kube/leader.ts",
-    find: "return performance.now() > this.#seen.at + seconds * 1000;",
-    replace: "return performance.now() > this.#seen.at + seconds * 60_000;",
+    find: "return at + seconds * 1000;",
+    replace: "return at + seconds * 60_000;",
     ...disruptive("leader.test.ts", "that is killed while it leads"),
   },
   {
@@ -1733,5 +1898,310 @@ export const mutants: readonly Mutant[] = [
     find: "if (named.has(digest)) continue;",
     replace: "",
     test: unit("src/agent/store/keeper.test.ts", "copies go that belong to no Checkpoint"),
+  },
+
+  // parts of two versions
+  {
+    fault: "earlier version: its handler does not know the plans of today's agents",
+    file: "src/store/plan.ts",
+    find: "export const PLAN_VERSION = 1;",
+    replace: "export const PLAN_VERSION = 2;",
+    ...disruptive("skew.test.ts", "agents of now work with handlers of before"),
+  },
+  {
+    fault: "later version: whatever number a text bears is known",
+    file: "src/store/protocol.ts",
+    find: "(number as number) >= 1 && (number as number) <= newest;",
+    replace: "(number as number) >= 1;",
+    test: unit(PROTOCOL, "is not acted on when it is of a later one"),
+  },
+  {
+    fault: "later version: a text without a number is nobody's",
+    file: "src/store/protocol.ts",
+    find: "    : 1;",
+    replace: "    : 0;",
+    test: unit(PROTOCOL, "and without a number"),
+  },
+  {
+    fault: "later version: the handler passes a plan that it does not know over, and its fallback",
+    file: "src/runtime/notebook.ts",
+    find: "if (later !== undefined) {",
+    replace: "if (later !== undefined && later.version < 0) {",
+    test: unit(CREATE, "of a plan the fallback is kept"),
+  },
+  {
+    fault: "later version: what the handler remembered of the last run is written over",
+    file: "src/runtime/notebook.ts",
+    find: "if (plan === undefined || state === undefined ||",
+    replace: "if (plan === undefined || state !== undefined ||",
+    test: unit(CREATE, "what is remembered of the last run, with fallback"),
+  },
+  {
+    fault: "later version: a container that has nothing to lose is refused for a plan that is not known",
+    file: "src/runtime/decide.ts",
+    find: 'lost: input.last !== undefined && type !== "clean" };',
+    replace: "lost: true };",
+    test: unit(CREATE, "loses nothing by it, and begins"),
+  },
+  {
+    fault: "later version: a new pod waits in vain for a plan that is there",
+    file: "src/runtime/create.ts",
+    find: "  if (unknown !== undefined) {",
+    replace: "  if (unknown !== undefined && !isAwaited) {",
+    test: unit(CREATE, "a new pod does not wait for another plan"),
+  },
+  {
+    fault: "later version: the handler takes its copy for a damaged one, to be made anew",
+    file: "src/runtime/parts/copy-check.ts",
+    find: "  if (later !== undefined) {",
+    replace: "  if (later === 0) {",
+    test: unit("src/runtime/parts/copy-check.test.ts", "an agent of a later version made"),
+  },
+  {
+    fault: "later version: the handler takes its checkpoint for a damaged one",
+    file: "src/runtime/parts/note.ts",
+    find: "  if (later !== undefined) {",
+    replace: "  if (later === 0) {",
+    test: unit("src/runtime/parts/note.test.ts", "of a handler of a later version"),
+  },
+  {
+    fault: "later version: the agent takes its copy for a damaged one, to be made anew",
+    file: "src/agent/store/store.ts",
+    find: "(index === undefined && !isLater) || mark !== undefined;",
+    replace: "index === undefined || mark !== undefined;",
+    test: unit(STORE, "of an agent of a later version"),
+  },
+  {
+    fault: "later version: what its plan names is removed to make room",
+    file: "src/agent/store/pins.ts",
+    find: "for (const copy of namedLater(text, PLAN_VERSION)) planned.add(copy);",
+    replace: "",
+    test: unit("src/agent/store/pins.test.ts", "of a later version has written"),
+  },
+  {
+    fault: "later version: a container that its handler has restored is captured as one that began afresh",
+    file: "src/agent/dump/decide.ts",
+    find: "  if (run instanceof KcrError) return run;",
+    replace: "  if (run instanceof KcrError) run = undefined;",
+    test: unit("src/agent/dump/decide.test.ts", "of which a later version"),
+  },
+  {
+    fault: "later version: the agent writes its own plan over that of a run that it does not know",
+    file: "src/agent/plan/runs.ts",
+    find: "  if (later !== undefined) {",
+    replace: "  if (later === 0) {",
+    test: integration(PLANS, "while a handler of a later version"),
+  },
+  {
+    fault: "later version: what its handler says is dropped by the agent",
+    file: "src/agent/notes/controller.ts",
+    find: "if (later !== undefined && pod !== undefined) {",
+    replace: "if (later === 0 && pod !== undefined) {",
+    test: integration(PLANS, "are told as such, once, and stay"),
+  },
+  {
+    fault: "later version: an agent that asks by its protocol is told no more than that it asks wrongly",
+    file: "src/transfer/server.ts",
+    find: "if (isLaterPath(url)) return answer(response, 501);",
+    replace: "",
+    test: unit(TRANSFER, "is refused to a later protocol"),
+  },
+  {
+    fault: "later version: the index of its copy is taken for a lie",
+    file: "src/transfer/client.ts",
+    find: "        if (later !== undefined) {",
+    replace: "        if (later === 0) {",
+    test: unit(TRANSFER, "that an agent of a later version made"),
+  },
+  {
+    fault: "later version: the operator writes its own record over another's",
+    file: "src/operator/restore/controller.ts",
+    find: "    if (later !== undefined) {",
+    replace: "    if (later?.code === undefined && later !== undefined) {",
+    test: integration(OPERATOR, "leaves records of an operator of a later version"),
+  },
+  {
+    fault: "later version: a container whose record is not known is captured",
+    file: "src/operator/request/decide.ts",
+    find: 'if (later !== undefined) return { type: "fail", error: later };',
+    replace: "",
+    test: unit("src/operator/request/decide.test.ts", "whose record is of a later operator's"),
+  },
+  {
+    fault: "later version: a container whose record is not known is restored",
+    file: "src/operator/demand/decide.ts",
+    find: 'if (later !== undefined) return not({ type: "fail", error: later });',
+    replace: "",
+    test: unit(DEMAND, "are of a later operator's"),
+  },
+  {
+    fault: "earlier version: kinds that lack what the operator needs are not told",
+    file: "src/operator/kinds.ts",
+    find: "protocolOf(kind) < KINDS_VERSION);",
+    replace: "protocolOf(kind) < 1);",
+    test: unit("src/operator/kinds.test.ts", "are named"),
+  },
+  // nodes and registries that fail
+  {
+    fault: "a Checkpoint of a silent node is let go before its agent has had its time",
+    file: "src/operator/checkpoint/decide.ts",
+    find: 'return node === "silent" && left > 0 ? { type: "wait", ms: left } : { type: "release-archive" };',
+    replace: 'return left > 1e9 ? { type: "wait", ms: left } : { type: "release-archive" };',
+    test: unit("src/operator/checkpoint/decide.test.ts", "once its agent has had its time"),
+  },
+  {
+    fault: "an archive stays for ever whose Checkpoint went while its node was away",
+    file: "src/agent/dump/sweep.ts",
+    find: "if (isThere && !named.has(archive)) await remove(archive);",
+    replace: "",
+    test: integration(AGENT, "an archive goes when the agent is back"),
+  },
+  {
+    fault: "a deletion waits for the pushes to a slow registry",
+    file: "src/agent/image/controller.ts",
+    find: "const WORKERS = 16;",
+    replace: "const WORKERS = PUSHES;",
+    test: integration(AGENT, "takes long: nothing is sent twice"),
+  },
+  {
+    fault: "an image stays that was pushed for a Checkpoint that is gone",
+    file: "src/agent/image/controller.ts",
+    find: "if (image === undefined) return done;",
+    replace: "if (image !== undefined) return done;\n    if (image === undefined) return done;",
+    test: integration(AGENT, "its image is taken back"),
+  },
+  {
+    fault: "a full disk of the node passes for a failure of CRIU's",
+    file: "src/agent/kubelet.ts",
+    find: "if (disk !== undefined) return new KubeletError(disk[0], text);",
+    replace: "",
+    test: unit("src/agent/kubelet.test.ts", "no space left on device"),
+  },
+  // what is told
+  {
+    fault: "an agent names as many reasons as it likes, and each becomes a series",
+    file: "src/api/restore-metrics.ts",
+    find: 'reason !== undefined && Object.hasOwn(ERRORS, reason) ? reason : "Other"',
+    replace: 'reason ?? "Other"',
+    test: unit(OBSERVED, "under the codes there are"),
+  },
+  {
+    fault: "bytes that one node's agent makes up are counted as another's",
+    file: "src/operator/observe/gauges.ts",
+    find: 'const teller = isNode(spec.nodeName) ? spec.nodeName : "";',
+    replace: 'const teller = copies[0]?.node ?? "";',
+    test: unit(OBSERVED, "keeps what one node's agent tells from the sums of others"),
+  },
+  {
+    fault: "a thousand old yearly schedules hide the one that is overdue",
+    file: "src/operator/observe/gauges.ts",
+    find: ".sort(([, a], [, b]) => b - a)",
+    replace: "",
+    test: unit(OBSERVED, "names what is overdue"),
+  },
+  {
+    fault: "a copy that is made anew is measured a second time",
+    file: "src/agent/observe/count.ts",
+    find: "findCondition(before.conditions, condition) === undefined",
+    replace: 'findCondition(before.conditions, condition)?.status !== "True"',
+    test: unit("src/agent/observe/count.test.ts", "whose copy was made anew"),
+  },
+  {
+    fault: "a key that a worker never gives back goes unnoticed",
+    file: "src/kube/queue.ts",
+    find: "return [...this.#held.values()].map((since) => (now - since) / 1000);",
+    replace: "return [];",
+    test: unit("src/kube/queue.test.ts", "how long keys have been in hand"),
+  },
+  {
+    fault: "a watch that has died stays healthy for ever",
+    file: "src/kube/cache.ts",
+    find: "return !this.#running || performance.now() - this.#heard < deadMs;",
+    replace: "return !this.#running || performance.now() - this.#heard < Number.POSITIVE_INFINITY * deadMs;",
+    test: unit("src/kube/cache.test.ts", "does not stay alive"),
+  },
+  {
+    fault: "an API server that is away for half an hour costs the program its life",
+    file: "src/kube/watch.ts",
+    find: "      options.onStep?.();\n",
+    replace: '      if (input.type !== "failed") options.onStep?.();\n',
+    test: unit("src/kube/cache.test.ts", "one that fails does"),
+  },
+  {
+    fault: "two operators' and agents' spans of one checkpoint are not of one trace",
+    file: "src/api/trace.ts",
+    find: "return given.sampled ? { traceId: given.traceId, parent: given.spanId } : undefined;",
+    replace: 'return { traceId: hash(metadata.uid ?? "").slice(0, 32) };',
+    test: unit("src/operator/observe/trace.test.ts", "that begins with the slot, and holds together"),
+  },
+  {
+    fault: "spans pile up in memory while no collector takes them",
+    file: "src/kube/otlp.ts",
+    find: "this.#waiting.length >= MOST_WAITING",
+    replace: "this.#waiting.length < 0",
+    test: unit("src/kube/otlp.test.ts", "at the end of the program too"),
+  },
+  {
+    fault: "what a collector refuses for good is sent again and again",
+    file: "src/kube/otlp.ts",
+    find: "if (!RETRYABLE.has(response.status)) attempt = attempts;",
+    replace: "",
+    test: unit("src/kube/otlp.test.ts", "never twice after one that does not"),
+  },
+  {
+    fault: "an alert waits for a metric that nobody serves",
+    file: "config/monitoring/rules.yaml",
+    find: "expr: kcr_runtime_ready == 0",
+    replace: "expr: kcr_handler_ready == 0",
+    test: unit("scripts/monitoring.test.ts", "KcrNodeNotReady"),
+  },
+  {
+    fault: "an alert asks for a label that its metric does not have",
+    file: "config/monitoring/rules.yaml",
+    find: 'kcr_restores_total{result="lost"}',
+    replace: 'kcr_restores_total{outcome="lost"}',
+    test: unit("scripts/monitoring.test.ts", "KcrStateLost"),
+  },
+  {
+    fault: "an agent is ready before it knows its node's requests",
+    file: "src/agent/agent.ts",
+    find: "ready: () => all.every((cache) => cache.synced)",
+    replace: "ready: () => all.some((cache) => cache.synced)",
+    test: integration(SEEN, "are ready once their caches are"),
+  },
+  {
+    fault: "requests of a schedule carry no trace from operator to agent",
+    file: "src/operator/schedule/requests.ts",
+    find: "...(isTraced ? {",
+    replace: "...(isTraced && at.getTime() < 0 ? {",
+    test: integration(SEEN, "as one trace"),
+  },
+  {
+    fault: "a leader that is told to end keeps its lease until it runs out",
+    file: "src/kube/leader.ts",
+    find: "  await elector.release();\n",
+    replace: "",
+    test: integration(SEEN, "end at SIGTERM with nothing lost"),
+  },
+  {
+    fault: "a program that is told to end drops what it has in hand",
+    file: "src/kube/signals.ts",
+    find: '      log.info({ signal }, "stopping");\n      stop.abort();',
+    replace: "      process.exit(0);",
+    test: integration(SEEN, "end at SIGTERM with nothing lost"),
+  },
+  {
+    fault: "whoever reaches a pod's health port sets its log level",
+    file: "src/kube/health.ts",
+    find: "isLocal(request) ? await levelOf(options.log, request)",
+    replace: "request.url ? await levelOf(options.log, request)",
+    ...e2e("metrics.test.ts", "for those alone who may forward their ports"),
+  },
+  {
+    fault: "what the handler restored is counted nowhere",
+    file: "src/agent/notes/controller.ts",
+    find: "if (note !== undefined && note.pod !== selftestName(node)) countNote(metrics, note);",
+    replace: "void countNote;",
+    ...e2e("metrics.test.ts", "of a container that the handler restored"),
   },
 ];

@@ -7,7 +7,15 @@ export interface Report {
   /** How often what is compared was run; figures are medians of these. */
   runs: number;
   figures: Record<string, Figure>;
+  /** The figures side by side, where people read that more easily than one below the other. */
+  grid?: Grid;
   ratios: Ratio[];
+}
+
+/** A table: titles of the columns, and rows with a cell for each. */
+export interface Grid {
+  head: readonly string[];
+  body: readonly (readonly string[])[];
 }
 
 export interface Figure {
@@ -35,6 +43,8 @@ export interface Machine {
 export interface BenchArgs {
   /** How often to run what is compared. */
   runs: number;
+  /** What was given of the benchmark's own options. */
+  options: Record<string, string | undefined>;
   signal: AbortSignal;
   /** A line for people, about what is going on or what was left out. */
   note: (text: string) => void;
@@ -57,6 +67,7 @@ export function median(values: readonly number[]): number {
 }
 
 export const seconds = (milliseconds: number): Figure => ({ value: round(milliseconds / 1000), unit: "s" });
+export const count = (value: number): Figure => ({ value: round(value), unit: "" });
 export const megabytes = (bytes: number): Figure => ({ value: round(bytes / 1e6), unit: "MB" });
 
 export function atMost(name: string, value: number, target: number): Ratio {
@@ -74,14 +85,15 @@ function round(value: number): number {
 /** The report as a table for people (Markdown, as docs/performance.md has it). */
 export function table(report: Report): string {
   const { bench, machine, runs, figures, ratios } = report;
+  const grid = report.grid ?? {
+    head: ["figure", "value"],
+    body: Object.entries(figures).map(([name, { value, unit }]) => [name, `${value} ${unit}`]),
+  };
   const { cpu, cores, memoryMiB, kernel, node } = machine;
   return [
     `${bench}: ${runs} runs on ${cores} x ${cpu}, ${memoryMiB} MiB, Linux ${kernel}, Node ${node}`,
     "",
-    ...rows(
-      ["figure", "value"],
-      Object.entries(figures).map(([name, { value, unit }]) => [name, `${value} ${unit}`]),
-    ),
+    ...rows(grid.head, grid.body),
     "",
     ...rows(
       ["target", "value", "limit", ""],
@@ -95,7 +107,7 @@ export function table(report: Report): string {
   ].join("\n");
 }
 
-function rows(head: readonly string[], body: readonly (readonly string[])[]): string[] {
+export function rows(head: readonly string[], body: readonly (readonly string[])[]): string[] {
   const widths = head.map((title, column) =>
     Math.max(3, title.length, ...body.map((row) => row[column]!.length)),
   );

@@ -8,11 +8,13 @@ import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
 import type { Metrics } from "../kube/metrics.ts";
+import type { Tracer } from "../kube/otlp.ts";
 import type { Node, Pod } from "../kube/resources.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Archives } from "./archives.ts";
 import type { DumpEngine } from "./dump/engine.ts";
 import type { NodeFacts } from "./facts/node-facts.ts";
+import type { Ahead } from "./image/ahead.ts";
 import type { Locks } from "./locks.ts";
 import type { AgentMetricName } from "./metrics.ts";
 import type { Pins } from "./store/pins.ts";
@@ -30,6 +32,8 @@ export interface Context {
   /** What is known of the node, by which checkpoints fit it or do not. */
   facts: NodeFacts;
   archives: Archives;
+  /** Archives on their way to the registry while they are made. */
+  ahead?: Ahead | undefined;
   /** kcr's directory on the node. */
   layout: Layout;
   /** The unpacked checkpoints there, and which of them must stay. */
@@ -42,6 +46,8 @@ export interface Context {
   recorder: Pick<EventRecorder, "record">;
   log: Logger;
   metrics?: Metrics<AgentMetricName>;
+  /** Where spans go, if they are wanted. */
+  tracer?: Tracer | undefined;
   now(): Date;
   caches: {
     /** Requests stamped with this node, and Checkpoints whose archive was made on it. */

@@ -11,9 +11,13 @@ export class Slots {
     return this.#held.has(key);
   }
 
+  get isFull(): boolean {
+    return this.#held.size >= this.#limit;
+  }
+
   /** A slot, held until it is disposed of; undefined when the container has one already or none is free. */
   tryTake(key: string): Disposable | undefined {
-    if (this.#held.has(key) || this.#held.size >= this.#limit) return undefined;
+    if (this.#held.has(key) || this.isFull) return undefined;
     this.#held.add(key);
     return { [Symbol.dispose]: () => void this.#held.delete(key) };
   }

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseCron } from "./cron.ts";
 import { KcrError } from "./errors.ts";
@@ -45,5 +46,52 @@ describe("a cron expression", () => {
   it("counts in its own time zone", () => {
     const next = parseCron("0 9 * * *", "Europe/Berlin").after(new Date("2026-07-01T00:00:00Z"));
     expect(next.toISOString()).toBe("2026-07-01T07:00:00.000Z");
+  });
+
+  const zones = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Antarctica/Troll"];
+  /** Around the days on which these zones change their clocks, to the minute. */
+  const moment = fc
+    .tuple(
+      fc.constantFrom("2026-03-08", "2026-03-29", "2026-04-05", "2026-10-04", "2026-10-25", "2026-11-01"),
+      fc.integer({ min: -36 * 60, max: 36 * 60 }),
+    )
+    .map(([day, minutes]) => Date.parse(day) + minutes * 60_000);
+
+  it("says the same before and after a moment, in whatever order it is asked", () => {
+    const expression = fc.constantFrom(
+      "*/20 * * * *",
+      "30 2 * * *",
+      "15 1,2 * * *",
+      "0 */2 * * *",
+      "0 9 * * 1-5",
+    );
+    fc.assert(
+      fc.property(fc.constantFrom(...zones), expression, fc.array(moment), (zone, expression, moments) => {
+        const cadence = parseCron(expression, zone);
+        for (const moment of moments) {
+          const after = cadence.after(new Date(moment));
+          expect(after.getTime()).toBeGreaterThan(moment);
+          const latest = cadence.latest(new Date(0), new Date(moment))!;
+          expect(latest.getTime()).toBeLessThanOrEqual(moment);
+          // Nothing lies between the two, seen from either side.
+          expect(cadence.after(latest)).toEqual(after);
+          expect(cadence.latest(new Date(0), new Date(after.getTime() - 1))).toEqual(latest);
+          expect(cadence.latest(latest, after)).toEqual(after);
+        }
+      }),
+    );
+  });
+
+  it("of a time of day is due once a day in every zone, whatever its clocks do", () => {
+    const time = fc.tuple(fc.integer({ min: 0, max: 59 }), fc.integer({ min: 0, max: 23 }));
+    fc.assert(
+      fc.property(fc.constantFrom(...zones), time, moment, (zone, [minute, hour], moment) => {
+        const cadence = parseCron(`${minute} ${hour} * * *`, zone);
+        const first = cadence.after(new Date(moment));
+        const hours = (cadence.after(first).getTime() - first.getTime()) / 3_600_000;
+        expect(hours).toBeGreaterThanOrEqual(22);
+        expect(hours).toBeLessThanOrEqual(26);
+      }),
+    );
   });
 });

@@ -161,9 +161,14 @@ export const ERRORS = {
       "Free space where the message says, keep fewer checkpoints (a CheckpointRetention), or lower disk.reserveBytes of kcr's configuration.",
   },
   DiskFull: {
-    means: "The node's disk has no room for a copy of the checkpoint.",
+    means: "The node's disk has no room for the checkpoint, or for a copy of it.",
     remedy:
-      "Free space below local.directory of kcr's configuration, or lower local.perContainer or local.maxBytes. It is tried again.",
+      "Free space where the message says, below the kubelet's directory or local.directory of kcr's configuration, or lower local.perContainer or local.maxBytes. A copy is tried again.",
+  },
+  DiskReadOnly: {
+    means: "A file system of the node on which checkpoints are kept cannot be written to.",
+    remedy:
+      "A kernel that meets errors of a disk lets it only be read from then on: see the node's kernel log, and mount it for writing again. A copy is tried again.",
   },
   CopyMissing: {
     means: "The node has no copy of the checkpoint, and cannot get one.",
@@ -183,6 +188,11 @@ export const ERRORS = {
     means: "An admission policy keeps kcr from giving the container that image.",
     remedy:
       "ConfigMap kcr-policy in kcr-system must name registry.pull and registry.prefix of kcr's settings; other policies must let kcr's operator change images.",
+  },
+  ImageMissing: {
+    means: "The registry no longer has the image of the checkpoint.",
+    remedy:
+      "The Checkpoint is passed over. Look who deletes from the registry besides kcr: its retention must leave kcr's images alone.",
   },
   ImagePullFailed: {
     means: "The node cannot pull from the registry of checkpoints.",
@@ -282,7 +292,8 @@ export const ERRORS = {
   },
   IoUringInUse: {
     means: "The program uses io_uring, which CRIU cannot save.",
-    remedy: "Have the program do without it; for Node.js set UV_USE_IO_URING=0.",
+    remedy:
+      "Have the program do without it; the seccompProfile RuntimeDefault in its securityContext keeps it from Node.js, which then goes without.",
   },
   DeviceInUse: {
     means: "The program holds a device open, such as a GPU.",
@@ -468,6 +479,15 @@ export const ERRORS = {
   FileExists: {
     means: "The file that was to be written exists.",
     remedy: "Name another one, or give --force to replace it.",
+  },
+  KindsOutdated: {
+    means: "The CustomResourceDefinitions in the cluster are of an earlier version than the operator.",
+    remedy: "Apply those of the operator's version: kcr install, or kubectl apply -k config/crd.",
+  },
+  ProtocolUnknown: {
+    means:
+      "A part of kcr of a later version has left something (a plan, a record, a copy) in a form that this one does not know.",
+    remedy: "Bring all parts of kcr to the later version; what was left is as it was.",
   },
   Internal: {
     means: "Something kcr did not expect.",

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Node } from "../kube/resources.ts";
-import { type Facts, fitsValue, known, majorMinor, readFacts } from "./facts.ts";
+import { FACTS_VERSION, type Facts, factsText, fitsValue, known, majorMinor, readFacts } from "./facts.ts";
 import { FACTS_ANNOTATION } from "./labels.ts";
 
 const annotated = (text: string): Node => ({
@@ -28,6 +28,7 @@ describe("a node's facts", () => {
   it.each([
     ["no annotation", { metadata: { name: "worker" } }],
     ["no JSON", annotated("{")],
+    ["a later protocol", annotated(JSON.stringify({ ...FACTS, version: FACTS_VERSION + 1 }))],
     ["none", annotated("null")],
     ["a list", annotated("[]")],
     ["a number of a page that is none", annotated('{"pageSize":-1}')],
@@ -35,6 +36,14 @@ describe("a node's facts", () => {
     ["a mask that is none", annotated('{"xsave":{"features":"e5","size":1,"maxSize":1}}')],
   ])("are none where there is %s", (_, node) => {
     expect(readFacts(node)).toBeUndefined();
+  });
+
+  it("are the same text for the same facts, with their protocol's number", () => {
+    const { criu, ...rest } = FACTS;
+    const text = factsText(FACTS);
+    expect(text).toBe(factsText({ criu, ...rest }));
+    expect(JSON.parse(text)).toEqual({ ...FACTS, version: FACTS_VERSION });
+    expect(readFacts(annotated(text))).toEqual(FACTS);
   });
 
   it("that are not known are left out, to be laid over others", () => {

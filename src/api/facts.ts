@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { Node } from "../kube/resources.ts";
+import { isKnown } from "../store/protocol.ts";
 import { FACTS_ANNOTATION } from "./labels.ts";
 
 const version = z.string().max(128);
@@ -52,14 +53,25 @@ export const facts = z.object({
 });
 export type Facts = z.infer<typeof facts>;
 
+/** The protocol of facts that stand on a node (src/store/protocol.ts). */
+export const FACTS_VERSION = 1;
+
 /** Only what is known: to be laid over what is known otherwise. */
 export const known = (of: Facts = {}): Facts =>
   Object.fromEntries(Object.entries(of).filter(([, value]) => value !== undefined));
 
-/** The facts in a node's annotation; undefined where there are none that can be read. */
+/** The same facts are the same text, for a node's annotation. */
+export const factsText = (of: Facts): string =>
+  JSON.stringify({
+    ...Object.fromEntries(Object.entries(of).sort(([a], [b]) => (a < b ? -1 : 1))),
+    version: FACTS_VERSION,
+  });
+
+/** The facts in a node's annotation; undefined where there are none that can be read, or of a later protocol. */
 export function readFacts({ metadata }: Node): Facts | undefined {
   try {
-    return facts.safeParse(JSON.parse(metadata.annotations?.[FACTS_ANNOTATION] ?? "null")).data;
+    const value: unknown = JSON.parse(metadata.annotations?.[FACTS_ANNOTATION] ?? "null");
+    return isKnown(value, FACTS_VERSION) ? facts.safeParse(value).data : undefined;
   } catch {
     return undefined;
   }

@@ -1,7 +1,12 @@
 import { z } from "zod";
 import type { KubeObject } from "../kube/resources.ts";
+import { laterProtocol, ofLaterProtocol } from "../store/protocol.ts";
 import { origin } from "./checkpoint.ts";
+import { KcrError } from "./errors.ts";
 import { RECORD_ANNOTATION } from "./labels.ts";
+
+/** The protocol of each record that this code writes (src/store/protocol.ts): `version` stands beside its fields. */
+export const RECORD_VERSION = 1;
 
 /**
  * What the operator has decided about the runs of one container, kept on the pod so that any later leader
@@ -57,6 +62,33 @@ export function readRecords(pod: KubeObject): Records {
     return Object.fromEntries(read.filter(([, record]) => record.podUID === pod.metadata.uid));
   } catch {
     return {};
+  }
+}
+
+/** As they stand on a pod. */
+export const recordsText = (records: Records): string =>
+  JSON.stringify(
+    Object.fromEntries(
+      Object.entries(records).map(([container, record]) => [
+        container,
+        { version: RECORD_VERSION, ...containerRecord.parse(record) },
+      ]),
+    ),
+  );
+
+/** Why nothing is decided about a pod's runs: an operator of a later version keeps its records. */
+export function laterRecord(pod: KubeObject): KcrError | undefined {
+  let records: unknown;
+  try {
+    records = JSON.parse(pod.metadata.annotations?.[RECORD_ANNOTATION] ?? "null");
+  } catch {
+    return undefined;
+  }
+  for (const [container, record] of Object.entries(records ?? {})) {
+    const later = laterProtocol(record, RECORD_VERSION);
+    if (later === undefined || (record.podUID ?? pod.metadata.uid) !== pod.metadata.uid) continue;
+    const what = `the record of container ${container} of pod ${pod.metadata.name}`;
+    return new KcrError("ProtocolUnknown", ofLaterProtocol(what, later, RECORD_VERSION));
   }
 }
 

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { CredentialsError, credentialsFor } from "../oci/credentials.ts";
 import { RegistryError, type RegistryErrorCode } from "../oci/errors.ts";
+import type { Limits } from "../oci/http.ts";
 import { RegistryClient } from "../oci/registry.ts";
 import { type ErrorCode, KcrError } from "./errors.ts";
 import { registryOf, type Settings } from "./settings.ts";
@@ -12,7 +13,11 @@ import { registryOf, type Settings } from "./settings.ts";
  * Errors: KcrError RegistryUntrusted or RegistryUnauthorized where a file that the settings name is of no use,
  * NoRegistry where they name no registry.
  */
-export async function openRegistry(settings: Settings, userAgent: string): Promise<RegistryClient> {
+export async function openRegistry(
+  settings: Settings,
+  userAgent: string,
+  limits?: Partial<Limits>,
+): Promise<RegistryClient> {
   const { push, plainHttp, caFile, credentialsFile } = registryOf(settings);
   const ca = caFile && (await readOr("RegistryUntrusted", caFile));
   const dockerConfig = credentialsFile && (await readOr("RegistryUnauthorized", credentialsFile));
@@ -22,6 +27,7 @@ export async function openRegistry(settings: Settings, userAgent: string): Promi
     ca: ca || undefined,
     credentials: dockerConfig ? credentialsFor(dockerConfig, push) : undefined,
     userAgent,
+    limits,
   });
 }
 

@@ -30,4 +30,7 @@ describe("new pods count on a node's handler", () => {
 it("a result that is no object is none", () => {
   expect(readSelftest(node("ready", "7"))).toBeUndefined();
   expect(readSelftest(node("ready", "null"))).toBeUndefined();
+  expect(
+    readSelftest(node("ready", JSON.stringify({ version: 99, result: { of: "another form" } }))),
+  ).toBeUndefined();
 });

@@ -1,8 +1,13 @@
 import type { Node } from "../kube/resources.ts";
+import { isKnown } from "../store/protocol.ts";
 import { RUNTIME_LABEL, RUNTIME_READY, SELFTEST_ANNOTATION } from "./labels.ts";
+
+/** The protocol of that annotation (src/store/protocol.ts). */
+export const SELFTEST_VERSION = 1;
 
 /** What the annotation kcr.io/runtime-selftest of a node holds, as JSON. */
 export interface SelftestResult {
+  version?: number;
   /** What was tested. */
   tested?: string;
   result: "ready" | "failed" | "absent";
@@ -12,11 +17,13 @@ export interface SelftestResult {
   time: string;
 }
 
-/** The result in a node's annotation; undefined for what is none. */
+/** The result in a node's annotation; undefined for what is none, or of a later protocol. */
 export function readSelftest({ metadata }: Node): SelftestResult | undefined {
   try {
     const value: unknown = JSON.parse(metadata.annotations?.[SELFTEST_ANNOTATION] ?? "null");
-    return typeof value === "object" && value !== null ? (value as SelftestResult) : undefined;
+    return typeof value === "object" && value !== null && isKnown(value, SELFTEST_VERSION)
+      ? (value as SelftestResult)
+      : undefined;
   } catch {
     return undefined;
   }

@@ -19,6 +19,9 @@ export interface DumpTools {
   host: string;
 }
 
+/** Name of a container's archive, beside the one it will have, until it is whole. Of kcr-dump.c. */
+export const partOf = (container: string): string => `.${container}.part`;
+
 /** The host's first process has its root: with its process IDs shared, no mount is needed to see it. */
 export const HOST_ROOT = "/proc/1/root";
 

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, inject, test } from "vitest";
-import { applyOwned, fieldConflicts } from "./apply.ts";
+import { applyNew, applyOwned, fieldConflicts } from "./apply.ts";
 import { Client } from "./client.ts";
 import { isConflict, isInvalid, isNotFound, isStale } from "./errors.ts";
 import { ownerReference } from "./owner.ts";
@@ -69,6 +69,14 @@ describe.skipIf(reason)("server-side apply of what one owns", () => {
     await client.create(configMaps, { metadata, data: { a: "next" } });
     expect(isConflict(await late())).toBe(true);
     expect((await client.get(configMaps, metadata)).data).toEqual({ a: "next" });
+  });
+
+  test("what is made new is not put in the place of what the same program has made meanwhile", async () => {
+    const metadata = { namespace, name: newName() };
+    const make = (a: string) => applyNew(client, configMaps, { metadata, data: { a } }, mine);
+    await make("first");
+    expect(isConflict(await failure(make("second")))).toBe(true);
+    expect((await client.get(configMaps, metadata)).data).toEqual({ a: "first" });
   });
 
   test("a JSON patch that tests what it relies on is refused when that has changed", async () => {

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Client, Draft } from "./client.ts";
 import { ApiError } from "./errors.ts";
 import type { KubeObject, Resource } from "./resources.ts";
@@ -46,6 +47,23 @@ export async function applyOwned<T extends KubeObject>(
   const { uid, resourceVersion } = basedOn?.metadata ?? {};
   const object = { ...owned, metadata: { ...owned.metadata, ...(basedOn ? { uid, resourceVersion } : {}) } };
   return client.apply(resource, object as unknown as Draft<T>, { fieldManager, subresource, signal });
+}
+
+/**
+ * Creates an object by server-side apply: an account can be allowed to create one object of a certain name only so.
+ *
+ * Guarantees: one that is there already is not overwritten, be it of this very program: each attempt is a field manager
+ * of its own, so that what another attempt has set to another value is another's.
+ *
+ * Errors: 409 ({@link isConflict}) for one that is there and says something else.
+ */
+export async function applyNew<T extends KubeObject>(
+  client: Client,
+  resource: Resource<T>,
+  object: Draft<T>,
+  options: { fieldManager: string },
+): Promise<T> {
+  return client.apply(resource, object, { fieldManager: `${options.fieldManager}-${randomUUID()}` });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Backoff } from "./backoff.ts";
 import type { Cache } from "./cache.ts";
 import { ApiError, isStale } from "./errors.ts";
@@ -65,12 +66,16 @@ type Fate =
   | { type: "terminal"; error: TerminalError }
   | { type: "stopped" };
 
+/** What controller-runtime calls these fates; one that the end of the controller cut short is none. */
+const RESULTS = { done: "success", again: "requeue_after", retry: "error", terminal: "error" } as const;
+
 /**
  * Calls `reconcile` for every object that may need it, until it says that nothing is left to do.
  *
  * Guarantees: no object is reconciled twice at once; a change that arrives during a reconcile leads to another one
  * after it; an error leads to another attempt with growing delay, for ever, unless it is a {@link TerminalError};
- * nothing is reconciled before all sources have their first whole picture.
+ * nothing is reconciled before all sources have their first whole picture; however much there is to do, the process's
+ * timers and connections have their turn after each reconcile.
  */
 export class Controller {
   readonly #options: ControllerOptions;
@@ -84,6 +89,14 @@ export class Controller {
     this.#log = options.log;
     this.#metrics = options.metrics ?? noMetrics;
     this.#queue = new Queue({ name: options.name, backoff: options.backoff, metrics: options.metrics });
+    const { name: controller, workers = 1 } = options;
+    this.#metrics.set("controller_runtime_max_concurrent_reconciles", { controller }, workers);
+    // A counter that begins with its first error would hide it from whoever asks for the increase.
+    for (const result of new Set(Object.values(RESULTS))) {
+      this.#metrics.increment("controller_runtime_reconcile_total", { controller, result }, 0);
+    }
+    this.#metrics.increment("controller_runtime_reconcile_errors_total", { controller }, 0);
+    this.#metrics.increment("controller_runtime_terminal_reconcile_errors_total", { controller }, 0);
   }
 
   /** Has an object looked at, now or after so many milliseconds. */
@@ -115,6 +128,9 @@ export class Controller {
       } finally {
         this.#queue.done(key);
       }
+      // A reconcile that finds nothing to do never waits: thousands of them would keep the process from hearing
+      // anything, its lease's renewal included.
+      if (!signal.aborted) await setImmediate();
     }
   }
 
@@ -144,7 +160,8 @@ export class Controller {
   #seal(key: string, fate: Fate): void {
     const { name: controller } = this.#options;
     const fields = { controller, ...nameOf(key) };
-    this.#metrics.increment("controller_runtime_reconcile_total", { controller, result: fate.type });
+    if (fate.type !== "stopped") this.#count(fate.type);
+    this.#log.debug({ ...fields, fate: fate.type }, "reconciled");
     switch (fate.type) {
       case "done":
         this.#queue.forget(key);
@@ -172,6 +189,18 @@ export class Controller {
         return;
       case "stopped":
         return;
+    }
+  }
+
+  #count(fate: keyof typeof RESULTS): void {
+    const { name: controller } = this.#options;
+    const result = RESULTS[fate];
+    this.#metrics.increment("controller_runtime_reconcile_total", { controller, result });
+    if (result === "error") {
+      this.#metrics.increment("controller_runtime_reconcile_errors_total", { controller });
+    }
+    if (fate === "terminal") {
+      this.#metrics.increment("controller_runtime_terminal_reconcile_errors_total", { controller });
     }
   }
 

@@ -94,6 +94,18 @@ describe.skipIf(reason)("leader election", () => {
     await other.ended;
   });
 
+  test("a lease that runs out is taken then, and not when it would be looked at next", async () => {
+    const name = newLease();
+    const rarely = { leaseMs: 4_000, renewDeadlineMs: 3_900, retryMs: 3_300 };
+    const spec = { holderIdentity: "dead", leaseDurationSeconds: 4 };
+    await client.create(leases, { metadata: { namespace: "default", name }, spec });
+    const leading = new Set<string>();
+    const began = performance.now();
+    candidate(name, "next", leading, rarely);
+    await waitFor("it to lead", () => leading.has("next"), { intervalMs: 10 });
+    expect(performance.now() - began).toBeLessThan(2 * rarely.retryMs);
+  });
+
   test("a leader whose work does not heed the signal is deposed all the same", async () => {
     const name = newLease();
     const deaf = runAsLeader(

@@ -109,8 +109,10 @@ class Elector {
   }
 
   async acquire(signal: AbortSignal): Promise<void> {
-    while (!(await this.#try(this.#renewDeadlineMs, signal)))
-      await delay(this.#retryMs * (1 + 0.2 * Math.random()), signal);
+    while (!(await this.#try(this.#renewDeadlineMs, signal))) {
+      const retryMs = this.#retryMs * (1 + 0.2 * Math.random());
+      await delay(Math.min(retryMs, this.#msUntilExpired()), signal);
+    }
   }
 
   /** Errors: always; the signal's reason, or why the lease is lost. */
@@ -216,8 +218,17 @@ class Elector {
 
   /** By the holder's own word on how long its lease lasts. */
   #expired(): boolean {
-    if (!this.#seen) return true;
-    const seconds = this.#seen.lease.spec?.leaseDurationSeconds ?? this.#leaseMs / 1000;
-    return performance.now() > this.#seen.at + seconds * 1000;
+    return this.#seen === undefined || performance.now() > this.#expiresAt(this.#seen);
+  }
+
+  /** Until the very moment at which it may be taken: infinitely long once it may be. */
+  #msUntilExpired(): number {
+    if (this.#seen === undefined || this.#expired()) return Number.POSITIVE_INFINITY;
+    return this.#expiresAt(this.#seen) - performance.now() + 1;
+  }
+
+  #expiresAt({ lease, at }: { lease: Lease; at: number }): number {
+    const seconds = lease.spec?.leaseDurationSeconds ?? this.#leaseMs / 1000;
+    return at + seconds * 1000;
   }
 }

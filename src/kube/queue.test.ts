@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { createMetrics } from "./prometheus.ts";
 import { Queue } from "./queue.ts";
 
 beforeEach(() => {
@@ -152,4 +153,24 @@ test("a shut down queue wakes its workers and hands out nothing more", async () 
   expect(await waiting).toBeUndefined();
   expect(await queue.get()).toBeUndefined();
   expect(vi.getTimerCount()).toBe(0);
+});
+
+test("how long keys have been in hand is said while they are, and not afterwards", async () => {
+  const { registry, metrics } = createMetrics();
+  const queue = new Queue({ name: "q", metrics });
+  for (const key of ["a", "b"]) queue.add(key);
+  const said = async (name: string) => {
+    const metric = await registry.getSingleMetric(name)?.get();
+    return metric?.values.map(({ labels, value }) => ({ labels, value: Math.round(value) }));
+  };
+  const labels = { name: "q", controller: "q" };
+  await queue.get();
+  await vi.advanceTimersByTimeAsync(10_000);
+  await queue.get();
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(await said("workqueue_unfinished_work_seconds")).toEqual([{ labels, value: 20 }]);
+  expect(await said("workqueue_longest_running_processor_seconds")).toEqual([{ labels, value: 15 }]);
+  for (const key of ["a", "b"]) queue.done(key);
+  expect(await said("workqueue_unfinished_work_seconds")).toEqual([{ labels, value: 0 }]);
+  expect(await said("workqueue_longest_running_processor_seconds")).toEqual([{ labels, value: 0 }]);
 });

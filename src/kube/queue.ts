@@ -20,7 +20,7 @@ export interface QueueOptions {
  * Assumptions: whoever gets a key calls {@link done} with it, whatever happens.
  */
 export class Queue {
-  readonly #labels: { name: string };
+  readonly #labels: { name: string; controller: string };
   readonly #backoff: Backoff;
   readonly #metrics: Metrics;
   /** Ready and free, in order, each with the time since which it has been. */
@@ -35,9 +35,16 @@ export class Queue {
   #shutDown = false;
 
   constructor(options: QueueOptions = {}) {
-    this.#labels = { name: options.name ?? "" };
+    const { name = "" } = options;
+    this.#labels = { name, controller: name };
     this.#backoff = options.backoff ?? { baseMs: 5, maxMs: 1_000_000, jitter: 0 };
     this.#metrics = options.metrics ?? noMetrics;
+    this.#metrics.read("workqueue_unfinished_work_seconds", this.#labels, () =>
+      this.#heldSeconds().reduce((sum, seconds) => sum + seconds, 0),
+    );
+    this.#metrics.read("workqueue_longest_running_processor_seconds", this.#labels, () =>
+      Math.max(0, ...this.#heldSeconds()),
+    );
   }
 
   /** How many keys are ready and wait for a worker. */
@@ -133,6 +140,12 @@ export class Queue {
     this.#ready.clear();
     this.#again.clear();
     for (const resolve of this.#waiting.splice(0)) resolve(undefined);
+  }
+
+  /** For how long each key in hand has been there. */
+  #heldSeconds(): number[] {
+    const now = performance.now();
+    return [...this.#held.values()].map((since) => (now - since) / 1000);
   }
 
   #handOut(): void {

@@ -104,7 +104,8 @@ export class Transport {
       if (request.signal.aborted) throw request.signal.reason;
       throw error instanceof ApiError ? error : new ConnectionError(what, error);
     } finally {
-      this.#metrics.increment("rest_client_requests_total", { method: request.method, code });
+      const host = hostOf(this.#config);
+      this.#metrics.increment("rest_client_requests_total", { code, method: request.method, host });
     }
   }
 
@@ -190,6 +191,10 @@ function target(config: KubeConfig): { server: string; namespace: string | undef
     );
   return { server: cluster.server, namespace: config.getContextObject(config.currentContext)?.namespace };
 }
+
+/** Of the server's address, with its port. */
+const hostOf = (config: KubeConfig): string =>
+  URL.parse(config.getCurrentCluster()?.server ?? "")?.host ?? "";
 
 function wasRefusedForCredentials(error: unknown): boolean {
   if (error instanceof ApiError) return error.status === 401;

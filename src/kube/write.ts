@@ -24,6 +24,28 @@ export function writeStatus<T extends KubeObject>(
   );
 }
 
+/**
+ * Writes one condition of an object whose conditions are told apart by their types, as those of pods and Deployments
+ * are, or takes it out (`$patch: "delete"`): against the version that was read, as {@link writeStatus}.
+ */
+export function writeCondition<T extends KubeObject>(
+  client: Client,
+  resource: Resource<T>,
+  object: KubeObject,
+  condition: { type: string },
+): Promise<T> {
+  const { name, namespace, uid, resourceVersion } = object.metadata;
+  return client.patch(
+    resource,
+    { namespace, name },
+    {
+      type: "strategic",
+      body: { metadata: { uid, resourceVersion }, status: { conditions: [condition] } },
+    },
+    { subresource: "status" },
+  );
+}
+
 /** How often a change of status is decided anew, when others keep changing the object. */
 const UPDATE_TRIES = 10;
 

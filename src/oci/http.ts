@@ -36,6 +36,11 @@ export interface HttpRequest {
   signal?: AbortSignal;
   /** Longest time without a byte moving; default the limits' idleTimeoutMs. */
   idleTimeoutMs?: number;
+  /**
+   * Longest wait for an answer once all of a streamed body was handed over; default as before. Megabytes of it may be
+   * on their way still, in the buffers of kernels and proxies, which nobody sees move.
+   */
+  answerTimeoutMs?: number;
 }
 
 export interface HttpResponse {
@@ -107,9 +112,10 @@ export class HttpClient {
       body,
       signal,
       idleTimeoutMs = this.#options.limits.idleTimeoutMs,
+      answerTimeoutMs = idleTimeoutMs,
     } = request;
     const watch = new Watch(signal, idleTimeoutMs);
-    const source = isStream(body) ? watched(body, watch) : body;
+    const source = isStream(body) ? watched(body, watch, answerTimeoutMs) : body;
     try {
       const response = await this.#agent.request({
         origin: url.origin,
@@ -138,17 +144,17 @@ class Watch {
   failure: unknown;
   readonly #controller = new AbortController();
   readonly #parent: AbortSignal | undefined;
-  readonly #timer: NodeJS.Timeout;
+  readonly #idleTimeoutMs: number;
+  #timer: NodeJS.Timeout;
   #paused = false;
+  #stopped = false;
   readonly #onAbort = () => this.fail(this.#parent?.reason);
 
   constructor(parent: AbortSignal | undefined, idleTimeoutMs: number) {
     parent?.throwIfAborted();
     this.#parent = parent;
-    this.#timer = setTimeout(() => {
-      if (this.#paused) this.#timer.refresh();
-      else this.fail(new IdleError(idleTimeoutMs));
-    }, idleTimeoutMs);
+    this.#idleTimeoutMs = idleTimeoutMs;
+    this.#timer = this.#startTimer(idleTimeoutMs);
     parent?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
@@ -156,10 +162,23 @@ class Watch {
     return this.#controller.signal;
   }
 
+  /** All was sent: the next move may take so long; with no argument it is as before. */
+  expect(milliseconds = this.#idleTimeoutMs): void {
+    clearTimeout(this.#timer);
+    if (!this.#stopped) this.#timer = this.#startTimer(milliseconds);
+  }
+
+  #startTimer(milliseconds: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      if (this.#paused) this.#timer.refresh();
+      else this.fail(new IdleError(milliseconds));
+    }, milliseconds);
+  }
+
   /** A byte moved; with `waiting` the next move is our own side's turn, and no idleness of the network's. */
   moved({ waiting = false } = {}): void {
     this.#paused = waiting;
-    this.#timer.refresh();
+    if (!this.#stopped) this.#timer.refresh();
   }
 
   fail(reason: unknown): void {
@@ -169,6 +188,7 @@ class Watch {
   }
 
   stop(): void {
+    this.#stopped = true;
     clearTimeout(this.#timer);
     this.#parent?.removeEventListener("abort", this.#onAbort);
   }
@@ -183,7 +203,7 @@ class Response implements HttpResponse {
     this.status = response.statusCode;
     this.#response = response;
     this.#watch = watch;
-    watch.moved();
+    watch.expect();
   }
 
   headers(name: string): string[] {
@@ -232,7 +252,11 @@ function isStream(body: HttpRequest["body"]): body is AsyncIterable<Uint8Array> 
 }
 
 /** Passes a body on, and notes that it moves. */
-async function* watched(body: AsyncIterable<Uint8Array>, watch: Watch): AsyncGenerator<Uint8Array> {
+async function* watched(
+  body: AsyncIterable<Uint8Array>,
+  watch: Watch,
+  answerTimeoutMs: number,
+): AsyncGenerator<Uint8Array> {
   const chunks = body[Symbol.asyncIterator]();
   try {
     for (;;) {
@@ -243,8 +267,11 @@ async function* watched(body: AsyncIterable<Uint8Array>, watch: Watch): AsyncGen
         watch.fail(new BodyError(error));
         throw error;
       }
+      if (next.done) {
+        watch.expect(answerTimeoutMs);
+        return;
+      }
       watch.moved();
-      if (next.done) return;
       yield next.value;
     }
   } finally {

@@ -13,6 +13,7 @@ import {
   startRegistry,
   type TestRegistry,
 } from "../../test/support/registry.ts";
+import { startRegistryRelay } from "../../test/support/registry-relay.ts";
 import { startTcpProxy, type TcpProxy } from "../../test/support/tcp-proxy.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
 import { pushCheckpointImage } from "./checkpoint-image.ts";
@@ -290,6 +291,20 @@ describe.skipIf(whyNot)("against a registry", () => {
       });
       const source = bytesSource(randomBytes(100));
       await expect(to.uploadBlob({ repository: "a", source })).rejects.toMatchObject({ code: "unreachable" });
+    });
+
+    test("a registry that answers long after it was given all of an upload is waited for", async () => {
+      await using relay = await startRegistryRelay(await started());
+      const idleTimeoutMs = 500;
+      relay.answerMs = 3 * idleTimeoutMs;
+      const bytes = randomBytes(3 * MiB);
+      const { sentBytes } = await client(relay, { limits: { idleTimeoutMs } }).uploadBlob({
+        repository: "a",
+        source: chunkedSource(bytes),
+      });
+      expect(sentBytes).toBe(bytes.length);
+      const patches = relay.answered.filter((one) => one.startsWith("PATCH"));
+      expect(patches).toHaveLength(1);
     });
 
     test("an upload that is cut off goes on where it was", async () => {

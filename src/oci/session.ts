@@ -29,6 +29,7 @@ export interface Call {
   expect: readonly number[];
   signal?: AbortSignal;
   idleTimeoutMs?: number;
+  answerTimeoutMs?: number;
 }
 
 /** An answer, and the address that gave it in the end. */
@@ -141,7 +142,7 @@ export class Session {
   }
 
   async #send(call: Call, url: URL, authorization: string | undefined): Promise<HttpResponse> {
-    const { method, headers, body, signal, idleTimeoutMs } = call;
+    const { method, headers, body, signal, idleTimeoutMs, answerTimeoutMs } = call;
     try {
       return await this.#http.send({
         method,
@@ -150,6 +151,7 @@ export class Session {
         body: body?.(),
         signal,
         idleTimeoutMs,
+        answerTimeoutMs,
       });
     } catch (cause) {
       signal?.throwIfAborted();

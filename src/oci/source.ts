@@ -2,7 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 
 /** Bytes that can be read more than once, from any offset, and are the same each time. */
 export interface BlobSource {
-  /** In bytes. */
+  /** In bytes; infinite while it is not known yet, which is over when a reading has come to its end. */
   readonly size: number;
   /** The bytes from `offset` to the end. A chunk may be overwritten once two more have been asked for. */
   read(offset: number): AsyncIterable<Uint8Array>;

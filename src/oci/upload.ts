@@ -121,7 +121,7 @@ export async function uploadBlob(session: Session, options: UploadOptions): Prom
 
   async function send({ url, offset }: Place): Promise<Place> {
     const doing = "uploading a blob";
-    const length = source.size - offset;
+    const isSizeKnown = Number.isFinite(source.size);
     const answer = await session.once({
       ...common,
       doing,
@@ -129,11 +129,12 @@ export async function uploadBlob(session: Session, options: UploadOptions): Prom
       to: url,
       headers: {
         "content-type": "application/octet-stream",
-        "content-length": String(length),
-        ...(offset > 0 && { "content-range": `${offset}-${source.size - 1}` }),
+        ...(isSizeKnown && { "content-length": String(source.size - offset) }),
+        ...(isSizeKnown && offset > 0 && { "content-range": `${offset}-${source.size - 1}` }),
       },
       body: () => counted(hashed.read(offset), offset),
       expect: [202, 204],
+      answerTimeoutMs: session.limits.commitTimeoutMs,
     });
     await answer.response.discard();
     return {

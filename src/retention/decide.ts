@@ -23,8 +23,9 @@ export interface RetentionInput extends Surroundings {
 export interface Removal {
   checkpoint: Checkpoint;
   why: string;
-  /** The policy that says so. */
+  /** The policy that says so, and which kind of rule of it. */
   policy: string;
+  by: Question["type"];
   bytes: number;
 }
 
@@ -71,9 +72,9 @@ export function decideRetention(input: RetentionInput): RetentionPlan {
   const held = heldOf(rules, all);
 
   const goes = new Map<string, Omit<Removal, "checkpoint" | "bytes">>();
-  const go = (checkpoint: Checkpoint, why: string, { policy }: Rule): void => {
+  const go = (checkpoint: Checkpoint, why: string, { policy, question }: Rule): void => {
     const uid = uidOf(checkpoint);
-    if (!goes.has(uid)) goes.set(uid, { why, policy });
+    if (!goes.has(uid)) goes.set(uid, { why, policy, by: question.type });
   };
 
   // Who is kept by anybody's keep stays as far as numbers go.

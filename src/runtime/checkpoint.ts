@@ -11,6 +11,7 @@ import type { Conf } from "./conf.ts";
 import { identityOf } from "./create.ts";
 import { Notebook } from "./notebook.ts";
 import { overlayAt } from "./overlay.ts";
+import { HANDLER_NOTE_VERSION } from "./parts/note.ts";
 import { type RuntimeSpec, readSpec } from "./parts/spec.ts";
 import { captureVolumes } from "./parts/volumes-capture.ts";
 import { criuErrors } from "./restore-log.ts";
@@ -28,7 +29,7 @@ export async function checkpoint(conf: Conf, call: Call): Promise<void> {
   await keepOptions(conf, spec, imagePath);
   const { captured, left } = await captureVolumes({ spec, imagePath, maxBytes: conf.volumesMaxBytes });
   const note: HandlerNote = {
-    version: 1,
+    version: HANDLER_NOTE_VERSION,
     node: nodeName(),
     lowerDirectories: overlay?.lower ?? [],
     captured,

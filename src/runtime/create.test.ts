@@ -111,10 +111,13 @@ describe("a config.json that cannot be understood", () => {
     planned(JSON.stringify({ ...plan({ fallback: "Fail" }), volumes: 0 }));
     expect(await call("run-3")).toBe("create");
   });
-  it("starts nothing where a plan says that no fresh start is wanted", async () => {
-    planned(JSON.stringify(plan({ fallback: "Fail" })));
-    expect(await call("run-3")).toBe("refused");
-  });
+  it.each([1, 99])(
+    "starts nothing where a plan of protocol %i says that no fresh start is wanted",
+    async (version) => {
+      planned(JSON.stringify({ ...plan({ fallback: "Fail" }), version }));
+      expect(await call("run-3")).toBe("refused");
+    },
+  );
 });
 
 describe("where nothing can be restored and the fallback is Fail", () => {
@@ -140,6 +143,77 @@ describe("where nothing can be restored and the fallback is Fail", () => {
     await call("run-3");
     const state = parseState(readFileSync(join(layout.run(key), STATE), "utf8"));
     expect(stateOfRun(state, "run-2")).toMatchObject({ restoredFrom: parent });
+  });
+});
+
+/** The run `run-2` ended by itself, as containerd has written it down. */
+function exited(ExitCode: number): void {
+  const status = { ExitCode, StartedAt: 1e18, FinishedAt: 2e18 };
+  put(join(root, "home/kcr-runtime.conf"), `state=${layout.root}\ncontainerd_root=${root}\n`);
+  put(join(root, "io.containerd.grpc.v1.cri/containers/run-2/status"), JSON.stringify(status));
+}
+
+describe("what an agent or a handler of a later version has left is not acted on:", () => {
+  const laterPlan = (more: object) =>
+    put(layout.plan(key), JSON.stringify({ ...plan(), version: 99, ...more }));
+  const laterState = () => {
+    const path = join(layout.run(key), STATE);
+    put(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), version: 99 }));
+  };
+
+  it("of a plan the fallback is kept, whatever else stands in it", async () => {
+    restoredBefore(plan());
+    laterPlan({ candidates: "elsewhere", container: undefined });
+    expect(await call("run-3")).toBe("create");
+    laterPlan({ fallback: "Fail" });
+    expect(await call("run-4")).toBe("refused");
+    const told = { reason: "ProtocolUnknown", message: expect.stringContaining("plan is of protocol 99") };
+    expect(notes()).toMatchObject([
+      { ...told, type: "fresh", lost: true },
+      { ...told, type: "refused" },
+    ]);
+  });
+
+  it.each<[string, () => void]>([
+    ["that never ran", () => rmSync(join(layout.run(key), LAST))],
+    ["whose program ended by itself", () => exited(0)],
+  ])("a container %s loses nothing by it, and begins", async (_, happened) => {
+    restoredBefore(plan());
+    laterPlan({ fallback: "Fail" });
+    happened();
+    expect(await call("run-3")).toBe("create");
+    expect(notes()).toMatchObject([{ type: "fresh", reason: "ProtocolUnknown", lost: false }]);
+  });
+
+  it.each([
+    ["FreshStart", "create", { type: "fresh", lost: true }],
+    ["Fail", "refused", { type: "refused" }],
+  ] as const)("what is remembered of the last run, with fallback %s", async (fallback, outcome, note) => {
+    restoredBefore(plan({ fallback }));
+    laterState();
+    const remembered = readFileSync(join(layout.run(key), STATE), "utf8");
+    expect(await call("run-3")).toBe(outcome);
+    const message = expect.stringContaining("of the last run is of protocol 99");
+    expect(notes()).toMatchObject([{ ...note, reason: "ProtocolUnknown", message }]);
+    // Left for whoever knows it.
+    expect(readFileSync(join(layout.run(key), STATE), "utf8")).toBe(remembered);
+  });
+
+  it("where no restore is wanted there is nothing to tell of it", async () => {
+    restoredBefore(plan({ onFailure: false }));
+    laterState();
+    expect(await call("run-3")).toBe("create");
+    expect(notes()).toMatchObject([{ reason: "NotWanted" }]);
+  });
+
+  it("a new pod does not wait for another plan", async () => {
+    laterPlan({});
+    const path = join(root, "bundle/config.json");
+    const config = JSON.parse(readFileSync(path, "utf8"));
+    config.annotations["kcr.io/restore-from"] = "a";
+    put(path, JSON.stringify(config));
+    expect(await call("run-1")).toBe("create");
+    expect(notes()).toMatchObject([{ reason: "ProtocolUnknown", lost: true }]);
   });
 });
 

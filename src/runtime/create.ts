@@ -4,12 +4,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { RESTORE_FROM_ANNOTATION } from "../api/labels.ts";
 import { isContainerID, isContainerName, isPodUID, Layout } from "../store/layout.ts";
 import { type Failure, NOTE_VERSION, type Note, type NoteHead } from "../store/notes.ts";
-import { type Candidate, type Plan, parsePlan } from "../store/plan.ts";
+import { type Candidate, type Plan, parseLaterPlan, parsePlan } from "../store/plan.ts";
 import type { RunState } from "../store/runs.ts";
 import { type Call, globalValue } from "./args.ts";
 import { attempt, type Creation } from "./attempt.ts";
 import type { Conf } from "./conf.ts";
-import { afterRestore, decideCreate } from "./decide.ts";
+import { afterRestore, decideCreate, lostWithout } from "./decide.ts";
 import { endOf } from "./exit.ts";
 import { Notebook } from "./notebook.ts";
 import { asPartError, type PartError } from "./parts/errors.ts";
@@ -41,6 +41,19 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
   const isAwaited = spec.annotations[RESTORE_FROM_ANNOTATION] !== undefined && last === undefined;
   const plan = isAwaited ? await planOf(notebook, conf.waitSeconds * 1000) : notebook.plan();
   const head = (cause: string): NoteHead => headOf(who, id, cause);
+  const ending = {
+    last,
+    end: last && endOf(conf, last.id),
+    killed: notebook.killed(),
+    sandbox: who.sandbox,
+  };
+  const unknown = notebook.unknown();
+  if (unknown !== undefined) {
+    const { cause, lost } = lostWithout(ending);
+    const { why: message, fallback } = unknown;
+    const given = { reason: "ProtocolUnknown", message, lost: lost || isAwaited, failed: [] };
+    return giveUp({ plan: { fallback }, notebook, call }, { ...head(cause), ...given });
+  }
   if (plan === undefined) {
     if (isAwaited) {
       const message = `no plan came within ${conf.waitSeconds} s`;
@@ -56,12 +69,9 @@ export async function create(conf: Conf, call: Call): Promise<Outcome> {
     return "create";
   }
   const decision = decideCreate({
+    ...ending,
     plan,
-    last,
-    end: last && endOf(conf, last.id),
-    killed: notebook.killed(),
     state,
-    sandbox: who.sandbox,
     nowMs: began,
   });
   if (decision.type === "fresh") {
@@ -161,7 +171,7 @@ type Given = NoteHead & {
 
 /** Nothing is restored: the original image, or nothing where the workload's owner wanted it so. */
 function giveUp(
-  { plan, notebook, call }: { plan: Plan; notebook: Notebook; call: Call },
+  { plan, notebook, call }: { plan: Pick<Plan, "fallback">; notebook: Notebook; call: Call },
   given: Given,
 ): Outcome {
   const { lost, ...rest } = given;
@@ -204,7 +214,7 @@ function notUnderstood(call: Call): Outcome {
   } catch {
     // No plan: nothing is wanted.
   }
-  if (parsePlan(text)?.fallback !== "Fail") return "create";
+  if ((parsePlan(text) ?? parseLaterPlan(text))?.fallback !== "Fail") return "create";
   refuse(
     call,
     "kcr: RestoreFailed: the container's config.json cannot be understood, and no fresh start is wanted",
@@ -224,7 +234,8 @@ async function planOf(notebook: Notebook, waitMs: number): Promise<Plan | undefi
   const deadline = performance.now() + waitMs;
   for (;;) {
     const plan = notebook.plan();
-    if (plan !== undefined || performance.now() >= deadline) return plan;
+    const isOver = notebook.unknown() !== undefined || performance.now() >= deadline;
+    if (plan !== undefined || isOver) return plan;
     await sleep(POLL_MS);
   }
 }

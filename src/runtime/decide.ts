@@ -25,6 +25,9 @@ export interface CreateInput {
   nowMs: number;
 }
 
+/** What tells why the run before ended. */
+export type Ending = Pick<CreateInput, "last" | "sandbox" | "killed" | "end">;
+
 export type CreateDecision =
   | {
       type: "fresh";
@@ -146,8 +149,14 @@ export function decideCreate(input: CreateInput): CreateDecision {
 
 type Cause = { type: "unknown" | "sandbox" | "killed" | "clean" | "failed"; words: string };
 
+/** Whether a `create` about which nothing can be decided loses a state: that of a run that did not end by itself. */
+export function lostWithout(input: Ending): { cause: string; lost: boolean } {
+  const { type, words } = causeOf(input);
+  return { cause: words, lost: input.last !== undefined && type !== "clean" };
+}
+
 /** Why the run before ended. */
-function causeOf({ last, sandbox, killed, end }: CreateInput): Cause {
+function causeOf({ last, sandbox, killed, end }: Ending): Cause {
   if (last === undefined) return { type: "unknown", words: "the last run's end is not known" };
   if (last.sandbox !== sandbox) return { type: "sandbox", words: "the pod's sandbox was lost" };
   if (killed === last.id) return { type: "killed", words: "ended by the kubelet" };

@@ -3,7 +3,8 @@ import { dirname, join } from "node:path";
 import { CORRUPT_MARK } from "../store/copy.ts";
 import type { ContainerKey, Layout } from "../store/layout.ts";
 import type { Note, Undumped } from "../store/notes.ts";
-import { type Plan, parsePlan } from "../store/plan.ts";
+import { type LaterPlan, PLAN_VERSION, type Plan, parseLaterPlan, parsePlan } from "../store/plan.ts";
+import { laterProtocolIn, ofLaterProtocol } from "../store/protocol.ts";
 import {
   formatLast,
   KILLED,
@@ -13,6 +14,7 @@ import {
   parseState,
   type RunState,
   STATE,
+  STATE_VERSION,
 } from "../store/runs.ts";
 
 /** Notes that nobody collects do not pile up. */
@@ -37,6 +39,22 @@ export class Notebook {
     const plan = parse(this.planPath, parsePlan);
     const { podUID, container } = this.#key;
     return plan?.podUID === podUID && plan.container === container ? plan : undefined;
+  }
+
+  /**
+   * Why it cannot be acted on what an agent or a handler of a later version has left for this container, and what its
+   * plan wants then; undefined where all is known, and where no restore is wanted.
+   */
+  unknown(): { why: string; fallback: Plan["fallback"] } | undefined {
+    const later: LaterPlan | undefined = parse(this.planPath, parseLaterPlan);
+    if (later !== undefined) {
+      return { why: ofLaterProtocol("the plan", later.version, PLAN_VERSION), fallback: later.fallback };
+    }
+    const plan = this.plan();
+    const state = parse(this.#path(STATE), (text) => laterProtocolIn(text, STATE_VERSION));
+    if (plan === undefined || state === undefined || !(plan.onFailure || plan.armed)) return undefined;
+    const what = "what is remembered of the last run";
+    return { why: ofLaterProtocol(what, state, STATE_VERSION), fallback: plan.fallback };
   }
 
   last(): LastRun | undefined {

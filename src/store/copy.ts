@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { isSha256 } from "./layout.ts";
+import { isKnown } from "./protocol.ts";
 
+/** The protocol of indexes that this code writes (protocol.ts). */
 export const COPY_VERSION = 1;
 /** Name of the index in a copy's directory. Its presence, after a rename, says that the copy is complete. */
 export const COPY_INDEX = "copy.json";
@@ -73,7 +75,7 @@ export function parseCopyIndex(text: string): CopyIndex | undefined {
   } catch {
     return undefined;
   }
-  if (typeof value !== "object" || value === null || value.version !== COPY_VERSION) return undefined;
+  if (typeof value !== "object" || value === null || !isKnown(value, COPY_VERSION)) return undefined;
   const { archive, engine, files, openForWriting, mounts } = value;
   const isTexts = (list: unknown): boolean =>
     Array.isArray(list) && list.every((text) => typeof text === "string");

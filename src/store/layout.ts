@@ -17,6 +17,7 @@ import { join } from "node:path";
  *   runs/<pod UID>/<container>/undumped  why its last checkpoint failed (notes.ts): the handler's
  *   ids/<container ID>                   symbolic link to `<pod UID>/<container>`, as long as the container exists
  *   work/<container ID>/                 of a restore: CRIU's working directory with restore.log
+ *   begun/<request UID>.json             a dump that was begun, until no archive of it can be left: the agent's
  *   dumps/<container ID>/                a direct dump that is under way (src/engine/kcr-dump.c)
  *   selftest/                            of the agent's self-test
  *   disabled                             there while the handler is being taken away: it restores nothing any more,
@@ -82,8 +83,15 @@ export class Layout {
   get dumps(): string {
     return join(this.root, "dumps");
   }
+  /** Dumps that were begun, by their requests. */
+  get allBegun(): string {
+    return join(this.root, "begun");
+  }
   get selftest(): string {
     return join(this.root, "selftest");
+  }
+  begun(requestUID: string): string {
+    return `${join(this.allBegun, checked(isPodUID(requestUID), requestUID))}.json`;
   }
   blob(sha256: string): string {
     return join(this.blobs, checked(isSha256(sha256), sha256));

@@ -1,3 +1,5 @@
+import { isKnown } from "./protocol.ts";
+
 /** What the handler has done at one `create`: a file `notes/<milliseconds>-<container ID>.json`. */
 export type Note = NoteHead &
   (
@@ -54,6 +56,7 @@ export interface Failure {
   corrupt: boolean;
 }
 
+/** The protocol that this code writes (protocol.ts). */
 export const NOTE_VERSION = 1;
 
 /** Why the runtime did not checkpoint a container, by CRIU's own log, which is gone when its caller hears of it. */
@@ -73,7 +76,7 @@ export function parseUndumped(text: string): Undumped | undefined {
   } catch {
     return undefined;
   }
-  if (typeof value !== "object" || value === null || value.version !== NOTE_VERSION) return undefined;
+  if (typeof value !== "object" || value === null || !isKnown(value, NOTE_VERSION)) return undefined;
   const { containerID, time, errors } = value;
   const isWhole =
     typeof containerID === "string" &&
@@ -88,9 +91,9 @@ export function parseUndumped(text: string): Undumped | undefined {
 export function parseNote(text: string): Note | undefined {
   try {
     const value = JSON.parse(text) as Partial<Note> | null;
-    if (typeof value !== "object" || value === null || value.version !== NOTE_VERSION) return undefined;
-    const isKnown = value.type === "restored" || value.type === "fresh" || value.type === "refused";
-    return isKnown && Array.isArray(value.failed) ? (value as Note) : undefined;
+    if (typeof value !== "object" || value === null || !isKnown(value, NOTE_VERSION)) return undefined;
+    const isType = value.type === "restored" || value.type === "fresh" || value.type === "refused";
+    return isType && Array.isArray(value.failed) ? (value as Note) : undefined;
   } catch {
     return undefined;
   }

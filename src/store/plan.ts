@@ -1,6 +1,10 @@
 import { isContainerID, isContainerName, isPodUID, isSha256 } from "./layout.ts";
+import { isKnown, laterProtocol } from "./protocol.ts";
 
-/** The version that this code writes, and the only one that it acts on. */
+/**
+ * The protocol that this code writes (protocol.ts). Of whatever later one a plan is, its fields `version` and `fallback`
+ * are these: a handler that does not know it does what its `fallback` says.
+ */
 export const PLAN_VERSION = 1;
 
 /** One checkpoint that a container may be restored from, with a copy on this node. */
@@ -57,15 +61,29 @@ export interface Plan {
   };
 }
 
-/** The plan in that text; undefined for what is none, or of a version that is not known. */
+/** The plan in that text; undefined for what is none, or of a later protocol. */
 export function parsePlan(text: string): Plan | undefined {
-  let value: unknown;
+  const value = jsonOf(text);
+  return isPlan(value) ? value : undefined;
+}
+
+/** What can be told of a plan of a later protocol. */
+export interface LaterPlan extends Pick<Plan, "version" | "fallback"> {}
+
+/** Undefined for what is no plan, and for one that is known. */
+export function parseLaterPlan(text: string): LaterPlan | undefined {
+  const value = jsonOf(text);
+  const version = laterProtocol(value, PLAN_VERSION);
+  if (version === undefined || !isObject(value)) return undefined;
+  return { version, fallback: value["fallback"] === "Fail" ? "Fail" : "FreshStart" };
+}
+
+function jsonOf(text: string): unknown {
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
-  return isPlan(value) ? value : undefined;
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
@@ -89,7 +107,7 @@ function isCandidate(value: unknown): value is Candidate {
 }
 
 function isPlan(value: unknown): value is Plan {
-  if (!isObject(value) || value["version"] !== PLAN_VERSION) return false;
+  if (!isObject(value) || !isKnown(value, PLAN_VERSION)) return false;
   const { armed, candidates, perPodEnv, sharedVolumes = [] } = value;
   return (
     isPodUID(value["podUID"]) &&

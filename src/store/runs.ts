@@ -1,5 +1,6 @@
 import { isContainerID } from "./layout.ts";
 import type { Candidate } from "./plan.ts";
+import { isKnown } from "./protocol.ts";
 
 /**
  * In `runs/<pod UID>/<container>/`:
@@ -34,6 +35,7 @@ export function parseLast(text: string): LastRun | undefined {
 export const formatLast = ({ id, sandbox, createdMs }: LastRun): string =>
   `id=${id}\nsandbox=${sandbox}\ntime=${Math.trunc(createdMs)}\n`;
 
+/** The protocol that this code writes (protocol.ts). */
 export const STATE_VERSION = 1;
 
 /** Kept by the handler from one restore to the next. */
@@ -79,7 +81,8 @@ function wholeState(given: unknown): RunState | undefined {
     Array.isArray(list) && list.every((one) => typeof one === "string");
   const isWhole =
     typeof value === "object" &&
-    value?.version === STATE_VERSION &&
+    value !== null &&
+    isKnown(value, STATE_VERSION) &&
     isTexts(value.chain) &&
     isTexts(value.passedOver) &&
     isTexts(value.used) &&

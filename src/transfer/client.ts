@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { Agent, request } from "node:https";
-import { type CopyIndex, parseCopyIndex } from "../store/copy.ts";
+import { COPY_VERSION, type CopyIndex, parseCopyIndex } from "../store/copy.ts";
+import { laterProtocolIn, ofLaterProtocol } from "../store/protocol.ts";
 import { TransferError, type TransferErrorCode } from "./errors.ts";
 import { checkNode, type Identity, TLS_OPTIONS } from "./identity.ts";
 import { Part, type Wanted } from "./part.ts";
@@ -87,8 +88,14 @@ export class Peer implements Disposable {
     const tries = new Tries(this.#limits, signal);
     for (;;) {
       try {
-        const index = parseCopyIndex((await this.#text({ copy }, signal)).toString());
+        const text = (await this.#text({ copy }, signal)).toString();
+        const index = parseCopyIndex(text);
         if (index?.archive === copy) return index;
+        const later = laterProtocolIn(text, COPY_VERSION);
+        if (later !== undefined) {
+          const what = `${this.#name}: the index of copy ${copy}`;
+          throw new TransferError("version", ofLaterProtocol(what, later, COPY_VERSION));
+        }
         throw new TransferError("protocol", `${this.#name}: what it sends is no index of copy ${copy}`);
       } catch (error) {
         await tries.pause(error);
@@ -263,7 +270,12 @@ export class Peer implements Disposable {
 }
 
 const SUCCESS: ReadonlySet<number> = new Set([200, 202, 206]);
-const CODES: Record<number, TransferErrorCode> = { 403: "refused", 404: "missing", 503: "busy" };
+const CODES: Record<number, TransferErrorCode> = {
+  403: "refused",
+  404: "missing",
+  501: "version",
+  503: "busy",
+};
 
 /** Counts tries that brought nothing, and makes the pauses between them longer and longer. */
 class Tries {

@@ -5,8 +5,16 @@
  * `missing`: the peer does not have it, or knows that what it has is damaged.
  * `damaged`: what the peer has is not what it should be.
  * `protocol`: answers that are none.
+ * `version`: one side is of a later version than the other knows.
  */
-export type TransferErrorCode = "unreachable" | "busy" | "refused" | "missing" | "damaged" | "protocol";
+export type TransferErrorCode =
+  | "unreachable"
+  | "busy"
+  | "refused"
+  | "missing"
+  | "damaged"
+  | "protocol"
+  | "version";
 
 /** Why nothing, or not all, could be fetched from a peer. */
 export class TransferError extends Error {

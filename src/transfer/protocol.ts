@@ -10,9 +10,12 @@ import { isSha256 } from "../store/layout.ts";
  *   POST /v1/copies/<sha256 of the archive>           says that what came of the copy is not what it should be: the
  *                                                     answering node looks at its copy itself, and believes only that
  *
+ * The number in the path is the protocol's. A side that speaks a later one and is not understood asks by an earlier
+ * one. An index bears a number of its own.
+ *
  * Answers: 200, or 206 to a range; 202 to what was said; 400 for anything else that is asked; 403 where the asking node
  * has no reason to have the copy; 404 where there is no such copy or file, or it is known to be damaged; 503 with
- * Retry-After while as much is sent as may be, or while nobody can say who may have it.
+ * Retry-After while as much is sent as may be, or while nobody can say who may have it; 501 to a later protocol.
  */
 export interface Asked {
   copy: string;
@@ -21,6 +24,14 @@ export interface Asked {
 }
 
 const PATH = /^\/v1\/copies\/([0-9a-f]{64})(?:\/([0-9a-f]{64}))?$/;
+
+export const TRANSFER_VERSION = 1;
+
+/** Whether somebody asks by a protocol that came after this one. */
+export function isLaterPath(path: string): boolean {
+  const [, version] = /^\/v([1-9][0-9]{0,5})\//.exec(path) ?? [];
+  return Number(version) > TRANSFER_VERSION;
+}
 
 export const pathOf = ({ copy, file }: Asked): string =>
   file === undefined ? `/v1/copies/${copy}` : `/v1/copies/${copy}/${file}`;

@@ -10,7 +10,14 @@ import type { TLSSocket } from "node:tls";
 import { COPY_INDEX, CORRUPT_MARK, type CopyFile, parseCopyIndex } from "../store/copy.ts";
 import type { Layout } from "../store/layout.ts";
 import { type Caller, callerOf, type Identity, TLS_OPTIONS } from "./identity.ts";
-import { contentRangeOf, INDEX_BYTES, parsePath, parseRange, RETRY_AFTER_SECONDS } from "./protocol.ts";
+import {
+  contentRangeOf,
+  INDEX_BYTES,
+  isLaterPath,
+  parsePath,
+  parseRange,
+  RETRY_AFTER_SECONDS,
+} from "./protocol.ts";
 import type { Throttle } from "./throttle.ts";
 
 export interface ServerOptions {
@@ -91,6 +98,7 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<number> {
     const { method, url = "" } = request;
     const asked = parsePath(url);
+    if (isLaterPath(url)) return answer(response, 501);
     const isDoubt = method === "POST" && asked?.file === undefined;
     if (asked === undefined || (method !== "GET" && !isDoubt)) return answer(response, 400);
     const caller = peerOf(request);
@@ -180,7 +188,7 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
 }
 
 /** Without content. */
-function answer(response: ServerResponse, status: 202 | 400 | 403 | 404 | 503): number {
+function answer(response: ServerResponse, status: 202 | 400 | 403 | 404 | 501 | 503): number {
   if (status === 503) response.setHeader("retry-after", RETRY_AFTER_SECONDS);
   response.writeHead(status, { "content-length": 0 }).end();
   return status;

@@ -379,6 +379,24 @@ describe("the index", () => {
     await expect(liar.index(ARCHIVE, never)).rejects.toMatchObject({ code: "protocol" });
   });
 
+  test("that an agent of a later version made is told apart from one that is none", async () => {
+    const text = JSON.stringify({ version: 99, archive: ARCHIVE, files: "elsewhere" });
+    await using later = await lie((_request, response) => response.end(text));
+    using from = peer({ port: later.port });
+    await expect(from.index(ARCHIVE, never)).rejects.toMatchObject({
+      code: "version",
+      message: expect.stringContaining("is of protocol 99"),
+    });
+  });
+
+  test("is refused to a later protocol by a number of its own, which a client understands", async () => {
+    for (const path of ["/v2/copies/", "/v10/anything?at=all"]) expect(await statusFor(b, path)).toBe(501);
+    for (const path of ["/v0/copies/", "/v1x/", "/v-2/"]) expect(await statusFor(b, path)).toBe(400);
+    await using earlier = await lie((_request, response) => response.writeHead(501).end());
+    using from = peer({ port: earlier.port });
+    await expect(from.index(ARCHIVE, never)).rejects.toMatchObject({ code: "version" });
+  });
+
   test("of a copy that is known to be damaged is not handed out, nor are its files", async () => {
     await writeFile(inCopy(CORRUPT_MARK), "");
     using from = peer();

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { request as ask, createServer } from "node:https";
@@ -21,6 +22,8 @@ export type Fault =
   /** Nothing comes any more after so many bytes, and nobody closes. */
   | { type: "stall"; afterBytes: number }
   | { type: "delay"; ms: number }
+  /** The server is asked only then, whether or not whoever asked still waits for an answer, or lives. */
+  | { type: "hold"; until: Promise<unknown> }
   /** Of a watch: bookmarks are left out. */
   | { type: "no-bookmarks" }
   /** Of a watch: each line comes twice. */
@@ -28,12 +31,43 @@ export type Fault =
   /** Of a watch: it ends in an error of the server's, 410, after so many lines. */
   | { type: "expire"; afterLines: number };
 
+/** A request as it comes. */
+export interface Asked {
+  method: string;
+  /** Path and query. */
+  url: string;
+  isWatch: boolean;
+  contentType: string;
+  /** Of a write, as it was parsed. */
+  body?: unknown;
+}
+
+/** A request that changes something, and what the server said to it; absent as long as it has said nothing. */
+export interface Written extends Asked {
+  status?: number;
+}
+
 /** A proxy before a real API server that understands what passes, and does harm as it is told. */
 export interface FaultProxy extends AsyncDisposable {
   /** Contents of a kubeconfig for the server behind it, as an administrator. */
   readonly kubeconfig: string;
+  /** `https://127.0.0.1:<port>`. */
+  readonly url: string;
+  /** In PEM, who signed the certificate that it shows now. */
+  readonly ca: string;
   /** Chooses what befalls a request; undefined: nothing. */
-  befall: (request: { method: string; url: string; isWatch: boolean }) => Fault | undefined;
+  befall: (request: Asked) => Fault | undefined;
+  /** All writes so far, in the order in which they came. */
+  readonly transcript: readonly Written[];
+  /** From now on whoever does not show the returned token is answered 401. */
+  rotateToken(): string;
+  /** From now on it shows a certificate of another authority; connections that are open break. */
+  rotateAuthority(): void;
+  /**
+   * Breaks all connections and answers nothing any more, until the returned function is called: what was asked
+   * meanwhile comes to the server then.
+   */
+  partition(): () => void;
   /** How often each kind of fault has befallen a request. */
   readonly befallen: ReadonlyMap<Fault["type"], number>;
   /** Watches that are open now, stalled ones included. */
@@ -51,8 +85,14 @@ export async function startFaultProxy(path: string): Promise<FaultProxy> {
   const credentials: { ca?: string; cert?: string; key?: string } = {};
   await config.applyToHTTPSOptions(credentials as never);
 
-  const authority = createAuthority("fault proxy");
-  const serving = issue(authority, { commonName: "fault proxy", names: ["127.0.0.1"] });
+  const show = () => {
+    const authority = createAuthority("fault proxy");
+    return { authority, serving: issue(authority, { commonName: "fault proxy", names: ["127.0.0.1"] }) };
+  };
+  let { authority, serving } = show();
+  let token: string | undefined;
+  let whole: Promise<void> | undefined;
+  const transcript: Written[] = [];
   const befallen = new Map<Fault["type"], number>();
   const open = new Set<ServerResponse>();
   let watches = 0;
@@ -60,23 +100,47 @@ export async function startFaultProxy(path: string): Promise<FaultProxy> {
   const proxy = createServer(serving, (incoming, outgoing) => {
     const { method = "GET", url = "/" } = incoming;
     const isWatch = new URL(url, "https://proxy").searchParams.get("watch") === "true";
-    const fault = self.befall({ method, url, isWatch });
-    if (fault !== undefined) befallen.set(fault.type, (befallen.get(fault.type) ?? 0) + 1);
+    const asked: Asked = { method, url, isWatch, contentType: incoming.headers["content-type"] ?? "" };
+    // Of one whose asker is gone nobody needs to hear.
+    outgoing.on("error", () => {});
     open.add(outgoing);
     if (isWatch) watches += 1;
     outgoing.once("close", () => {
       open.delete(outgoing);
       if (isWatch) watches -= 1;
     });
-    void pass(incoming, outgoing, fault, isWatch).catch(() => outgoing.destroy());
+    void take(incoming, outgoing, asked).catch(() => outgoing.destroy());
   });
+
+  async function take(incoming: IncomingMessage, outgoing: ServerResponse, asked: Asked): Promise<void> {
+    if (token !== undefined && incoming.headers.authorization !== `Bearer ${token}`) {
+      answer(outgoing, { status: 401 });
+      return;
+    }
+    if (asked.method === "GET") {
+      await pass(incoming, outgoing, choose(asked), asked);
+      return;
+    }
+    const text = Buffer.concat(await Array.fromAsync(incoming as AsyncIterable<Buffer>)).toString();
+    const written: Written = { ...asked, body: JSON.parse(text || "null") };
+    transcript.push(written);
+    await pass(incoming, outgoing, choose(written), written, text);
+  }
+
+  function choose(asked: Asked): Fault | undefined {
+    const fault = self.befall(asked) ?? (whole && { type: "hold", until: whole });
+    if (fault !== undefined) befallen.set(fault.type, (befallen.get(fault.type) ?? 0) + 1);
+    return fault;
+  }
 
   async function pass(
     incoming: IncomingMessage,
     outgoing: ServerResponse,
     fault: Fault | undefined,
-    isWatch: boolean,
+    asked: Written,
+    body?: string,
   ): Promise<void> {
+    const { isWatch } = asked;
     if (fault?.type === "refuse") {
       incoming.socket.destroy();
       return;
@@ -86,7 +150,8 @@ export async function startFaultProxy(path: string): Promise<FaultProxy> {
       return;
     }
     if (fault?.type === "delay") await delay(fault.ms);
-    const { host: _, ...headers } = incoming.headers;
+    if (fault?.type === "hold") await fault.until;
+    const { host: _, authorization: __, ...headers } = incoming.headers;
     const { method, url } = incoming;
     const upstream = ask({
       ...credentials,
@@ -97,10 +162,12 @@ export async function startFaultProxy(path: string): Promise<FaultProxy> {
       headers,
       agent: false,
     });
-    outgoing.once("close", () => upstream.destroy());
+    // A write is told of in any case.
+    if (body === undefined) outgoing.once("close", () => upstream.destroy());
     upstream.on("error", () => outgoing.destroy());
-    incoming.pipe(upstream);
+    upstream.end(body);
     const [response] = (await once(upstream, "response")) as [IncomingMessage];
+    asked.status = response.statusCode ?? 502;
     response.on("error", () => outgoing.destroy());
     if (fault?.type === "lose") {
       response.resume();
@@ -116,8 +183,31 @@ export async function startFaultProxy(path: string): Promise<FaultProxy> {
 
   const self = {
     kubeconfig: "",
+    url: "",
+    get ca() {
+      return authority.cert;
+    },
     befall: (() => undefined) as FaultProxy["befall"],
     befallen,
+    transcript,
+    rotateToken() {
+      token = randomUUID();
+      return token;
+    },
+    rotateAuthority() {
+      ({ authority, serving } = show());
+      proxy.setSecureContext(serving);
+      proxy.closeAllConnections();
+    },
+    partition() {
+      const healed = Promise.withResolvers<void>();
+      whole = healed.promise;
+      self.cut();
+      return () => {
+        whole = undefined;
+        healed.resolve();
+      };
+    },
     get watches() {
       return watches;
     },
@@ -134,16 +224,24 @@ export async function startFaultProxy(path: string): Promise<FaultProxy> {
   proxy.listen(0, "127.0.0.1");
   await once(proxy, "listening");
   const { port } = proxy.address() as AddressInfo;
+  self.url = `https://127.0.0.1:${port}`;
   // Whoever asks here is let through as an administrator.
   self.kubeconfig = kubeconfig(
-    { url: `https://127.0.0.1:${port}`, ca: authority.cert },
+    { url: self.url, ca: authority.cert },
     issue(authority, { commonName: "anybody" }),
   );
   return self;
 }
 
-function answer(outgoing: ServerResponse, { status, retryAfterSeconds }: Fault & { type: "answer" }): void {
+function answer(
+  outgoing: ServerResponse,
+  {
+    status,
+    retryAfterSeconds,
+  }: { status: 401 | (Fault & { type: "answer" })["status"]; retryAfterSeconds?: number },
+): void {
   const reasons = {
+    401: "Unauthorized",
     409: "Conflict",
     410: "Expired",
     429: "TooManyRequests",

@@ -44,6 +44,9 @@ type Step =
   | { type: "faults"; faults: Fault[] }
   | { type: "cut" }
   | { type: "compact" }
+  | { type: "restart"; what: "API server" | "etcd" }
+  /** The token that counts, or the authority that signs, is another; the client's file says so that much later. */
+  | { type: "rotate"; what: "token" | "authority"; lateMs: number }
   /** So that what follows meets what came before half done, or done. */
   | { type: "pause"; ms: number };
 const key = fc.integer({ min: 0, max: KEYS - 1 });
@@ -60,10 +63,30 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.constant({ type: "cut" as const }) },
   { weight: 1, arbitrary: fc.constant({ type: "compact" as const }) },
   {
+    weight: 2,
+    arbitrary: fc.record({
+      type: fc.constant("rotate" as const),
+      what: fc.constantFrom("token", "authority"),
+      lateMs: fc.integer({ min: 0, max: 300 }),
+    }),
+  },
+  {
     weight: 4,
     arbitrary: fc.record({ type: fc.constant("pause" as const), ms: fc.integer({ min: 1, max: 60 }) }),
   },
 );
+
+/** At most one restart in each: it takes some seconds. */
+const sequence: fc.Arbitrary<Step[]> = fc
+  .tuple(
+    fc.array(step, { minLength: 5, maxLength: 40 }),
+    fc.option(fc.record({ what: fc.constantFrom("API server" as const, "etcd" as const), at: fc.nat() })),
+  )
+  .map(([steps, restart]) => {
+    if (restart === null) return steps;
+    const { what, at } = restart;
+    return steps.toSpliced(at % (steps.length + 1), 0, { type: "restart", what });
+  });
 
 describe.skipIf(inject("whyNotApiServer"))(
   "after any sequence of faults between it and the API server",
@@ -84,26 +107,28 @@ describe.skipIf(inject("whyNotApiServer"))(
     }, async () => {
       const seen = new Set<string>();
       await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
+        fc.asyncProperty(sequence, async (steps) => {
           for (const type of await play(server, direct, steps)) seen.add(type);
         }),
         { numRuns: RUNS, seed: SEED, endOnFailure: true },
       );
       // A proxy that does no harm would prove nothing.
-      expect(seen.size).toBeGreaterThan(4);
+      expect([...seen]).toEqual(expect.arrayContaining(["API server", "etcd", "token", "authority"]));
+      expect(seen.size).toBeGreaterThan(8);
     });
   },
 );
 
-/** Plays one sequence, and sees that all is well afterwards. Returns the kinds of fault that befell. */
+/** Plays one sequence, and sees that all is well afterwards. Returns the kinds of fault and of step that befell. */
 async function play(server: ApiServer, direct: Client, steps: readonly Step[]): Promise<string[]> {
   await using stack = new AsyncDisposableStack();
   const proxy = stack.use(await startFaultProxy(server.kubeconfig));
   const directory = await mkdtemp(join(tmpdir(), "kcr-faults-"));
   stack.defer(() => rm(directory, { recursive: true }));
-  const file = join(directory, "kubeconfig");
-  await writeFile(file, proxy.kubeconfig);
-  const client = Client.fromConfig({ kubeconfig: file });
+  const files = { token: join(directory, "token"), authority: join(directory, "ca.crt") };
+  await writeFile(files.token, proxy.rotateToken());
+  await writeFile(files.authority, proxy.ca);
+  const client = Client.fromConfig({ kubeconfig: await writeKubeconfig(directory, proxy.url, files) });
   stack.defer(() => client.close());
   const namespace = await makeNamespace(direct, "faults");
   const pending: Fault[] = [];
@@ -156,7 +181,10 @@ async function play(server: ApiServer, direct: Client, steps: readonly Step[]): 
   let turn = 0;
   for (const one of steps) await act(one);
   pending.length = 0;
-  const befallen = [...proxy.befallen.keys()];
+  const befallen = [
+    ...proxy.befallen.keys(),
+    ...steps.flatMap((one) => (one.type === "restart" || one.type === "rotate" ? [one.what] : [])),
+  ];
 
   const state = (objects: readonly ConfigMap[]) =>
     new Map(
@@ -212,9 +240,47 @@ async function play(server: ApiServer, direct: Client, steps: readonly Step[]): 
         await server.compact();
         return;
       }
+      case "restart":
+        await (one.what === "etcd" ? server.restartEtcd() : server.restart());
+        await waitFor("the API server to answer again", async () => {
+          await direct.list(configMaps, { namespace });
+          return true;
+        });
+        return;
+      case "rotate":
+        if (one.what === "token") {
+          const token = proxy.rotateToken();
+          await delay(one.lateMs);
+          await writeFile(files.token, token);
+        } else {
+          proxy.rotateAuthority();
+          await delay(one.lateMs);
+          await writeFile(files.authority, proxy.ca);
+        }
+        return;
       case "pause":
         await delay(one.ms);
         return;
+      default:
+        one satisfies never;
     }
   }
+}
+
+/** As a pod's own configuration: token and authority are files that others write anew. */
+async function writeKubeconfig(
+  directory: string,
+  server: string,
+  files: { token: string; authority: string },
+): Promise<string> {
+  const path = join(directory, "kubeconfig");
+  const user = { "auth-provider": { name: "tokenFile", config: { tokenFile: files.token } } };
+  const config = {
+    clusters: [{ name: "c", cluster: { server, "certificate-authority": files.authority } }],
+    users: [{ name: "u", user }],
+    contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
+    "current-context": "x",
+  };
+  await writeFile(path, JSON.stringify(config));
+  return path;
 }

@@ -32,6 +32,8 @@ export interface ApiServer {
   start(): Promise<void>;
   /** `kill` and `start`. */
   restart(): Promise<void>;
+  /** Ends etcd (SIGKILL) and starts it again with its data, the API server left to find out. */
+  restartEtcd(): Promise<void>;
   /** Ends API server and etcd and removes everything. */
   stop(): Promise<void>;
 }
@@ -114,6 +116,10 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
     // post-start hooks (RBAC bootstrap, API discovery) are part of readyz
     await apiServer.ready(readyMs, () => answersOk(`${url}/readyz`, authority.cert));
   };
+  const startEtcd = async () => {
+    etcd.start();
+    await etcd.ready(readyMs, async () => (await fetch(`${etcdUrl}/health`)).ok);
+  };
   const stop = async () => {
     await apiServer.end();
     await etcd.end();
@@ -121,8 +127,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
   };
   try {
     await progress.task("starting an API server", async () => {
-      etcd.start();
-      await etcd.ready(readyMs, async () => (await fetch(`${etcdUrl}/health`)).ok);
+      await startEtcd();
       await start();
     });
     const admin = await userKubeconfig("admin", ["system:masters"]);
@@ -138,6 +143,12 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
       restart: async () => {
         await apiServer.end();
         await start();
+      },
+      restartEtcd: async () => {
+        await etcd.end();
+        await startEtcd();
+        // Its connections are made anew with pauses.
+        await apiServer.ready(readyMs, () => answersOk(`${url}/readyz`, authority.cert));
       },
       stop,
     };

@@ -69,9 +69,9 @@ export class Installation {
     await this.onceOn(pod.spec?.nodeName ?? "", condition, `kill -KILL ${await this.#pid(pod)}`);
   }
 
-  /** SIGKILL to a node's container runtime as soon as a shell's condition holds there; the node starts it again. */
-  async killRuntimeOnce(node: string, condition: string): Promise<void> {
-    await this.onceOn(node, condition, "kill -KILL $(cat /run/kcr/containerd.pid)");
+  /** SIGKILL to a program of a node as soon as a shell's condition holds there; the node starts it again. */
+  async killProgramOnce(node: string, program: "containerd" | "kubelet", condition: string): Promise<void> {
+    await this.onceOn(node, condition, `kill -KILL $(cat /run/kcr/${program}.pid)`);
   }
 
   /** The number of the pod's process on its node. */
@@ -138,6 +138,46 @@ export class Installation {
     } finally {
       await cluster.nodeExec(node, ["umount", ...at, directory]);
     }
+  }
+
+  /**
+   * Runs `work` while a small disk of its own is where a directory of a node was, for its runtime and for kcr's agent,
+   * which is started again for it; `remount` changes that disk, as `mount -o` does.
+   */
+  async withDisk(
+    node: string,
+    directory: string,
+    work: (remount: (options: string) => Promise<void>) => Promise<void>,
+  ): Promise<void> {
+    const { cluster } = this.#world;
+    const mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", directory];
+    await cluster.nodeExec(node, mount);
+    try {
+      await this.restartAgent(node);
+      await work(async (options) => {
+        await cluster.nodeExec(node, ["mount", "-o", options, directory]);
+      });
+    } finally {
+      await cluster.nodeExec(node, ["umount", "-l", directory]);
+      await this.restartAgent(node);
+    }
+  }
+
+  /** Changes how a mount of a node can be used, and the same mount of its agent. */
+  async remount(node: string, directory: string, options: string): Promise<void> {
+    const { cluster } = this.#world;
+    const pid = await this.#pid(await this.agent(node));
+    for (const at of [[], ["-N", `/proc/${pid}/ns/mnt`]]) {
+      await cluster.nodeExec(node, ["mount", ...at, "-o", options, directory]);
+    }
+  }
+
+  /** Ends an agent's process and waits until another runs in its pod. */
+  async restartAgent(node: string): Promise<void> {
+    const agent = await this.agent(node);
+    await this.signal(agent, "SIGTERM");
+    await this.ended(agent);
+    await this.whole();
   }
 
   /** SIGKILL to every operator at once. */

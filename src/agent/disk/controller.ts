@@ -26,7 +26,7 @@ export function diskController(context: Context): Controller {
     const current = caches.nodes.get(undefined, node);
     if (current === undefined) return done;
     const rooms = await roomsOf(settings);
-    for (const { name, freeBytes } of rooms) metrics?.set("kcr_disk_free_bytes", { of: name }, freeBytes);
+    for (const { name, freeBytes } of rooms) metrics?.set("kcr_disk_room_bytes", { of: name }, freeBytes);
     const told = current.metadata.annotations?.[PRESSURE_ANNOTATION];
     const lack = lackOf(rooms, { archive: 0, copy: 0 }, reserveBytes * (told === undefined ? 1 : RELIEF));
     metrics?.set("kcr_disk_pressure", {}, lack === undefined ? 0 : 1);

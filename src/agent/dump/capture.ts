@@ -3,6 +3,7 @@ import type { CaptureSource } from "../../api/request.ts";
 import { backoffDelay } from "../../kube/backoff.ts";
 import { delay } from "../../kube/signals.ts";
 import type { Archives } from "../archives.ts";
+import type { Ahead } from "../image/ahead.ts";
 import { type Captured, inspect, isOf, unfit } from "../inspect.ts";
 import type { Target } from "../kubelet.ts";
 import { type DumpEngine, retriesOf } from "./engine.ts";
@@ -13,6 +14,14 @@ const QUIET_MS = 5_000;
 /** How often to look whether an archive has become whole, in milliseconds. */
 const LOOK_MS = 500;
 
+export interface CaptureOptions {
+  engine: DumpEngine;
+  archives: Archives;
+  now: () => Date;
+  /** Sends the archive on while it is being written. */
+  ahead?: Pick<Ahead, "follow"> | undefined;
+}
+
 /**
  * Has the engine dump a container, and gives the archive once it is known to be whole and of that very run.
  * Errors that pass are met with another try until the deadline.
@@ -22,19 +31,22 @@ const LOOK_MS = 500;
  * Errors: KcrError; the signal's reason between two tries. A dump that has begun is not stopped by the signal.
  */
 export async function capture(
-  options: { engine: DumpEngine; archives: Archives; now: () => Date },
+  options: CaptureOptions,
   target: Target,
   source: CaptureSource,
   deadline: Date,
   signal: AbortSignal,
 ): Promise<Captured> {
-  const { engine, archives, now } = options;
+  const { engine, archives, now, ahead } = options;
   const secondsLeft = (): number => (deadline.getTime() - now().getTime()) / 1000;
   for (let attempt = 1; ; attempt++) {
     const began = now();
     try {
+      using following = ahead?.follow(target, source);
       const name = await engine.dump(target, source, secondsLeft());
-      return await takeIn(archives, name, target, source);
+      const captured = await takeIn(archives, name, target, source);
+      following?.end(captured);
+      return captured;
     } catch (error) {
       const waitMs = backoffDelay(backoff, attempt);
       const retries = retriesOf(error);

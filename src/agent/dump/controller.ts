@@ -19,6 +19,7 @@ import { type Captured, inspect, unfit } from "../inspect.ts";
 import type { Target } from "../kubelet.ts";
 import { type KnownRun, readRun } from "../plan/runs.ts";
 import { Slots } from "../slots.ts";
+import { type BegunDump, noteBegun } from "./begun.ts";
 import { capture, findLeftBehind } from "./capture.ts";
 import {
   type CheckpointParts,
@@ -36,9 +37,12 @@ import {
   optionsIgnored,
 } from "./decide.ts";
 import { sourceOf } from "./source.ts";
+import { sweepDump } from "./sweep.ts";
 
 /** How soon to look again for a free slot, or whether a late dump has ended, in milliseconds. */
 const SLOT_POLL_MS = 500;
+/** How soon to look again for the archive of a dump that was given up, in milliseconds: for an hour at most. */
+const LATE_POLL_MS = 10_000;
 /** Requests that are looked at at once; how many of them dump is for the slots to say. */
 const WORKERS = 64;
 
@@ -122,6 +126,7 @@ export function dumpReconciler(
     });
     if (ignored !== undefined) warn(context, request, ignored);
     const deadline = deadlineOf(begun);
+    await note(begunDump(begun, source, startTime));
     // The slot is the dump's from here on, however long it lasts and whatever becomes of this reconcile.
     const untilEnd = held.move();
     const dump = capture(context, targetOf(begun), source, deadline, signal).finally(() =>
@@ -150,11 +155,12 @@ export function dumpReconciler(
     if ("captured" in result) {
       facts.learn(result.captured.facts);
       await record(settled, source, startTime, result.captured);
-    } else if (inTime !== undefined) {
-      await fail(context, request, asKcrError(result.error));
-    } else {
-      log.warn({ ...nameFields(request), err: result.error }, "a dump that was given up failed in the end");
+      return done;
     }
+    if (inTime !== undefined) await fail(context, request, asKcrError(result.error));
+    else
+      log.warn({ ...nameFields(request), err: result.error }, "a dump that was given up failed in the end");
+    await sweepDump(context, begunDump(request, source, startTime), signal);
     return done;
   }
 
@@ -190,7 +196,8 @@ export function dumpReconciler(
         if (type === "resume" && !inTime) await fail(context, request, deadlineExceeded(request));
         return again(SLOT_POLL_MS);
       case "nothing":
-        if (type === "late") return done;
+        // The kubelet may still be at it for the agent before.
+        if (type === "late") return again(LATE_POLL_MS);
         if (inTime) return await begin(request, signal);
         await fail(context, request, deadlineExceeded(request));
         return done;
@@ -206,6 +213,7 @@ export function dumpReconciler(
     startTime: Date,
     captured: Captured,
   ): Promise<void> {
+    await note(begunDump(request, source, startTime, captured.name));
     const schedule = await scheduleOf(request);
     const parts: CheckpointParts = { request, source, captured, startTime, node, schedule };
     const checkpoint = await create(parts).catch(async (error: unknown) => {
@@ -223,6 +231,15 @@ export function dumpReconciler(
     if (checkpoint.spec.checkpointData !== captured.name) await archives.remove(captured.name);
     const written = checkpoint.status?.phase ? checkpoint : await describe(checkpoint, source, captured);
     await settle(request, written, source);
+  }
+
+  /** A disk that takes no note keeps nobody from saving a container: what is left of the dump may stay there then. */
+  async function note(dump: BegunDump): Promise<void> {
+    try {
+      await noteBegun(layout, dump);
+    } catch (err) {
+      log.warn({ ...dump.request, err }, "it could not be noted that a dump is made");
+    }
   }
 
   async function create(parts: CheckpointParts): Promise<Checkpoint> {
@@ -286,7 +303,7 @@ export function dumpReconciler(
     context.recorder.record({ regarding: podReference(request, source.lineage.podUID), ...event });
   }
 
-  async function runOf(pod: Pod, { status }: CheckpointRequest): Promise<KnownRun | undefined> {
+  async function runOf(pod: Pod, { status }: CheckpointRequest): Promise<KnownRun | KcrError | undefined> {
     const container = status?.containerName;
     if (handlerOf(pod) === undefined || container === undefined) return undefined;
     return await readRun(layout, { podUID: pod.metadata.uid ?? "", container });
@@ -378,6 +395,17 @@ const targetOf = (request: CheckpointRequest): Target => ({
   pod: request.spec.podReference.name,
   container: request.status?.containerName ?? "",
 });
+
+const begunDump = (
+  request: CheckpointRequest,
+  source: CaptureSource,
+  startTime: Date,
+  archive?: string,
+): BegunDump => {
+  const { namespace = "", name, uid = "" } = request.metadata;
+  const fields = { request: { namespace, name, uid }, target: targetOf(request), source };
+  return { ...fields, startTime: startTime.toISOString(), ...(archive === undefined ? {} : { archive }) };
+};
 
 const podReference = (request: CheckpointRequest, uid: string | undefined) => ({
   apiVersion: "v1",

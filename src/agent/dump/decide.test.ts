@@ -169,6 +169,13 @@ describe("judgePod", () => {
     expect(judged).toMatchObject({ code });
   });
 
+  it("does not dump a run of which a later version of operator or handler keeps what is known", () => {
+    const later = pod({ metadata: record({ version: 99 }) });
+    expect(judgePod(request(), later)).toMatchObject({ code: "ProtocolUnknown" });
+    const error = new KcrError("ProtocolUnknown", "why");
+    expect(judgePod(request(), pod(), error)).toBe(error);
+  });
+
   it("does not dump a container that the pod does not have", () => {
     expect(judgePod(request({ containerName: "nope" }), pod())).toMatchObject({
       code: "ContainerNotFound",

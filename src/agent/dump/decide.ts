@@ -9,7 +9,7 @@ import {
   runtimeID,
   statusOf,
 } from "../../api/pod.ts";
-import { mayDump, readRecords } from "../../api/records.ts";
+import { laterRecord, mayDump, readRecords } from "../../api/records.ts";
 import { type CaptureSource, type CheckpointRequest, DEFAULT_TIMEOUT_SECONDS } from "../../api/request.ts";
 import type { Settings } from "../../api/settings.ts";
 import type { Pod } from "../../kube/resources.ts";
@@ -103,7 +103,7 @@ export interface Dumpable {
 export function judgePod(
   request: CheckpointRequest,
   pod: Pod | undefined,
-  run?: KnownRun,
+  run?: KnownRun | KcrError,
 ): Dumpable | KcrError {
   const { name } = request.spec.podReference;
   const wanted = request.status?.containerName ?? "";
@@ -121,6 +121,9 @@ export function judgePod(
     return new KcrError("ContainerNotRunning", `container ${wanted} of pod ${name} is not running`);
   }
   const id = runtimeID(containerID);
+  if (run instanceof KcrError) return run;
+  const later = laterRecord(pod);
+  if (later !== undefined) return later;
   const isDecided =
     handlerOf(pod) === undefined ? mayDump(readRecords(pod)[wanted], id) : run === undefined || run.id === id;
   if (!isDecided) {

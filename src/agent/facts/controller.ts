@@ -1,4 +1,4 @@
-import { type Facts, fitsValue } from "../../api/facts.ts";
+import { factsText, fitsValue } from "../../api/facts.ts";
 import { FACTS_ANNOTATION, FITS_LABEL } from "../../api/labels.ts";
 import { Controller, changesOf, done, type Outcome, type Source } from "../../kube/controller.ts";
 import { nodes } from "../../kube/resources.ts";
@@ -43,7 +43,3 @@ export function factsController(context: Context): Controller {
     sources: [changesOf(caches.nodes), dumps],
   });
 }
-
-/** The same facts are the same text. */
-const factsText = (of: Facts): string =>
-  JSON.stringify(Object.fromEntries(Object.entries(of).sort(([a], [b]) => (a < b ? -1 : 1))));

@@ -10,17 +10,30 @@ import { type PodCondition, type Report, reportCondition } from "../../api/repor
 import { type CheckpointRestore, RESTORED } from "../../api/restore.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isConflict, isNotFound } from "../../kube/errors.ts";
+import { noMetrics } from "../../kube/metrics.ts";
 import { type ObjectReference, objectRef } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import { namesIn, readIfThere } from "../../store/files.ts";
 import { isContainerName } from "../../store/layout.ts";
-import { type Failure, type Note, parseNote } from "../../store/notes.ts";
+import { type Failure, NOTE_VERSION, type Note, parseNote } from "../../store/notes.ts";
+import { laterProtocolIn, ofLaterProtocol } from "../../store/protocol.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context } from "../context.ts";
+import { countNote } from "../observe/count.ts";
 import { runChanges } from "../plan/sources.ts";
 import { isSelftest, selftestName } from "../selftest/pod.ts";
 import { answerTo, type Message, messagesOf, type Verdict, verdictOf } from "./decide.ts";
 import { tellOnce, workloadOf } from "./event.ts";
+
+/** One file of the handler's. */
+interface Found {
+  path: string;
+  container: string;
+  /** Undefined for what is no note of that container, or none that is known. */
+  note: Note | undefined;
+  /** Its protocol, if that is not known. */
+  later: number | undefined;
+}
 
 /** How soon it is looked for a pod's notes, whether or not a change was heard of: a node may have no watch left. */
 const RESYNC_MS = 10_000;
@@ -35,22 +48,30 @@ const RESYNC_MS = 10_000;
  * an agent that was killed in between, it makes no second Event and counts no second time.
  */
 export function notesController(context: Context): Controller {
-  const { node, client, caches, layout, log, metrics, now } = context;
+  const { node, client, caches, layout, log, metrics = noMetrics, now } = context;
+  /** Paths of notes of a later protocol that were told of. */
+  const toldLater = new Set<string>();
 
   const reconcile = async ({ name: podUID }: ObjectName): Promise<Outcome> => {
     const [pod] = caches.pods.byIndex(BY_UID, podUID);
     if (pod !== undefined && isSelftest(pod)) return done;
-    for (const { path, note } of await notesOf(podUID)) {
+    for (const { path, note, container, later } of await notesOf(podUID)) {
+      if (later !== undefined && pod !== undefined) {
+        // It stays for the agent that knows it.
+        await tellLater(pod, container, path, later);
+        continue;
+      }
       if (note === undefined) log.error({ path }, "a note of the handler cannot be read, and is dropped");
       else if (note.pod !== selftestName(node)) await tell(note, pod);
       await rm(path, { force: true });
+      if (note !== undefined && note.pod !== selftestName(node)) countNote(metrics, note);
     }
     return pod !== undefined && handlerOf(pod) !== undefined ? again(RESYNC_MS) : done;
   };
 
-  /** Oldest first; undefined for what is no note of that container. */
-  const notesOf = async (podUID: string): Promise<{ path: string; note: Note | undefined }[]> => {
-    const found: { path: string; note: Note | undefined }[] = [];
+  /** Oldest first. */
+  const notesOf = async (podUID: string): Promise<Found[]> => {
+    const found: Found[] = [];
     for (const container of (await namesIn(join(layout.runs, podUID))).filter(isContainerName)) {
       const directory = layout.notes({ podUID, container });
       for (const name of await namesIn(directory)) {
@@ -60,10 +81,31 @@ export function notesController(context: Context): Controller {
         if (text === undefined) continue;
         const note = parseNote(text);
         const isOwn = note?.podUID === podUID && note.container === container;
-        found.push({ path, note: isOwn && Number.isFinite(timeOf(note)) ? note : undefined });
+        found.push({
+          path,
+          container,
+          note: isOwn && Number.isFinite(timeOf(note)) ? note : undefined,
+          later: laterProtocolIn(text, NOTE_VERSION),
+        });
       }
     }
     return found.sort((a, b) => timeOf(a.note) - timeOf(b.note));
+  };
+
+  const tellLater = async (pod: Pod, container: string, path: string, later: number): Promise<void> => {
+    const what = `what the handler says of container ${container}`;
+    const error = new KcrError("ProtocolUnknown", ofLaterProtocol(what, later, NOTE_VERSION));
+    if (toldLater.has(path)) return;
+    await tellOnce(client, node, {
+      id: path,
+      regarding: objectRef(pod),
+      type: "Warning",
+      reason: error.code,
+      action: "Restore",
+      note: error.advice,
+      time: now(),
+    });
+    toldLater.add(path);
   };
 
   const tell = async (note: Note, pod: Pod | undefined): Promise<void> => {

@@ -44,7 +44,7 @@ const NOTES_MS = 10_000;
  */
 export function planController(context: Context): Controller {
   const { node, client, caches, facts, layout, settings, log, metrics, now } = context;
-  /** What was said to be left out: pod, container and Checkpoint. */
+  /** What was told: pod, container and, of what was left out, Checkpoint. */
   const told = new Set<string>();
 
   const reconcile = async ({ name: podUID }: ObjectName, signal: AbortSignal): Promise<Outcome> => {
@@ -70,7 +70,13 @@ export function planController(context: Context): Controller {
     for (const container of everyContainer(pod)) {
       const own = asked.find(({ status }) => status?.containerName === container.name);
       const protectedBy = protection.get(container.name);
-      const input = await inputFor(pod, container, protectedBy, own, claimed, here, signal);
+      const run = await readRun(layout, { podUID, container: container.name });
+      if (run instanceof KcrError) {
+        // The plan stays as it is: whoever knows where the run came from wrote it.
+        await tellUnknown(pod, container.name, protectedBy, run);
+        continue;
+      }
+      const input = await inputFor(pod, container, run, protectedBy, own, claimed, here, signal);
       const plan = decidePlan(input);
       const path = layout.plan({ podUID, container: container.name });
       if (plan === undefined) await rm(path, { force: true });
@@ -94,14 +100,13 @@ export function planController(context: Context): Controller {
   const inputFor = async (
     pod: Pod,
     container: PodContainer,
+    run: KnownRun | undefined,
     protection: Protection | undefined,
     restore: CheckpointRestore | undefined,
     claimed: boolean,
     here: Facts,
     signal: AbortSignal,
   ): Promise<PlanInput> => {
-    const key = { podUID: pod.metadata.uid ?? "", container: container.name };
-    const run = await readRun(layout, key);
     const lineage = run === undefined ? [] : await lineageFor(pod, container.name, run, signal);
     const checkpoint = restore && (await checkpointOf(pod, restore.spec.checkpointName, signal));
     const copies = new Set<string>();
@@ -124,21 +129,41 @@ export function planController(context: Context): Controller {
     };
   };
 
-  /** An Event on the pod and on its workload; one, however often it is left out. */
-  const tellLeftOut = async (
+  const tellLeftOut = (
     pod: Pod,
     container: string,
-    { schedule }: Protection,
+    protection: Protection,
     { checkpoint, misfits }: LeftOut,
   ): Promise<void> => {
-    const key = `${pod.metadata.uid}/${container}/${checkpoint.metadata.uid}`;
-    if (told.has(key)) return;
-    const error = new KcrError(
-      "NodeDiffers",
-      `Checkpoint ${checkpoint.metadata.name} is left out on node ${node}: ${describeMisfits(misfits)}`,
+    const message = `Checkpoint ${checkpoint.metadata.name} is left out on node ${node}: ${describeMisfits(misfits)}`;
+    const error = new KcrError("NodeDiffers", message);
+    return tell(
+      `${pod.metadata.uid}/${container}/${checkpoint.metadata.uid}`,
+      pod,
+      container,
+      protection,
+      error,
     );
+  };
+
+  const tellUnknown = (
+    pod: Pod,
+    container: string,
+    protection: Protection | undefined,
+    error: KcrError,
+  ): Promise<void> => tell(`${pod.metadata.uid}/${container}`, pod, container, protection, error);
+
+  /** An Event on the pod and on its workload; one for a key, however often it is told. */
+  const tell = async (
+    key: string,
+    pod: Pod,
+    container: string,
+    protection: Protection | undefined,
+    error: KcrError,
+  ): Promise<void> => {
+    if (told.has(key)) return;
     const text = `container ${container}: ${error.advice}`;
-    const workload = workloadOf(schedule);
+    const workload = workloadOf(protection?.schedule);
     const regarding: [ObjectReference, string][] = [[objectRef(pod), text]];
     if (workload !== undefined) regarding.push([workload, `pod ${pod.metadata.name}: ${text}`]);
     for (const [object, note] of regarding) {

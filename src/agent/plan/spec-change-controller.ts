@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Checkpoint } from "../../api/checkpoint.ts";
+import { KcrError } from "../../api/errors.ts";
 import { isGood } from "../../api/kinds.ts";
 import { findContainer, handlerOf, type PodContainer, statusOf } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
@@ -46,7 +47,7 @@ export function specChangeController(context: Context): Controller {
     const status = statusOf(pod, container);
     if (status?.restartCount !== 0 || status.state?.running === undefined) return false;
     const run = await readRun(layout, { podUID: pod.metadata.uid ?? "", container });
-    return run !== undefined && run.restoredFrom === undefined;
+    return run !== undefined && !(run instanceof KcrError) && run.restoredFrom === undefined;
   };
 
   /** The newest good Checkpoint of this node that the schedule had made of a pod before this one. */

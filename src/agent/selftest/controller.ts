@@ -5,7 +5,7 @@ import { KcrError } from "../../api/errors.ts";
 import { RUNTIME_LABEL, RUNTIME_READY, SELFTEST_ANNOTATION } from "../../api/labels.ts";
 import { handlerOf } from "../../api/pod.ts";
 import type { CaptureSource } from "../../api/request.ts";
-import { hasHandlerReady, readSelftest, type SelftestResult } from "../../api/selftest.ts";
+import { hasHandlerReady, readSelftest, SELFTEST_VERSION, type SelftestResult } from "../../api/selftest.ts";
 import { backoffDelay } from "../../kube/backoff.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isAlreadyExists } from "../../kube/errors.ts";
@@ -232,15 +232,15 @@ export function selftestController(context: Context, self: Self): Controller {
       .some((pod) => handlerOf(pod) && pod.status?.phase !== "Succeeded" && pod.status?.phase !== "Failed");
 
   /** Label and annotation of the node, where they differ in more than the time. */
-  const write = async (current: Node, found: Omit<SelftestResult, "time">): Promise<void> => {
+  const write = async (current: Node, found: Omit<SelftestResult, "time" | "version">): Promise<void> => {
     const { metadata } = current;
     const label = metadata.labels?.[RUNTIME_LABEL];
     const isReady = found.result === "ready" || (label === RUNTIME_READY && isInUse());
     const wanted = isReady ? RUNTIME_READY : undefined;
-    const { time: _, ...old } = readSelftest(current) ?? { time: "" };
+    const { time: _, version: __, ...old } = readSelftest(current) ?? { time: "" };
     // Also what passed again says when it did.
     if (label === wanted && found.result !== "ready" && isDeepStrictEqual(old, { ...found })) return;
-    const result: SelftestResult = { ...found, time: now().toISOString() };
+    const result: SelftestResult = { ...found, version: SELFTEST_VERSION, time: now().toISOString() };
     const body = {
       metadata: {
         labels: { [RUNTIME_LABEL]: wanted ?? null },
@@ -255,7 +255,7 @@ export function selftestController(context: Context, self: Self): Controller {
     const result = readSelftest(current);
     if (result === undefined || result.result === "ready") return;
     if (current.metadata.labels?.[RUNTIME_LABEL] === undefined) return;
-    const { time: _, ...found } = result;
+    const { time: _, version: __, ...found } = result;
     await write(current, found);
   };
 

@@ -29,7 +29,7 @@ async function copy(containerName: string): Promise<string> {
   return createHash("sha256").update(tar).digest("hex");
 }
 
-test("copies go that belong to no Checkpoint and that nothing counts on, once they are not new any more", async () => {
+test("copies go that belong to no Checkpoint and that nothing counts on, new ones when all Checkpoints are told of", async () => {
   const [known, pinned, stray] = [await copy("known"), await copy("pinned"), await copy("stray")];
   const unheard = await copy("unheard");
   /** What the API server says; the cache has not heard of all of it. */
@@ -39,13 +39,14 @@ test("copies go that belong to no Checkpoint and that nothing counts on, once th
   let minutesLater = 0;
   const now = () => new Date(Date.now() + minutesLater * 60_000);
   const pins = new Pins(store.layout, now);
+  let untold: object[] = [{ status: {} }];
   const context = {
     store,
     pins,
     now,
     log: silent,
     client: { listAll: async () => ({ items: await listed() }) },
-    caches: { checkpoints: { list: () => [{ status: { digest: `sha256:${known}` } }] } },
+    caches: { checkpoints: { list: () => [{ status: { digest: `sha256:${known}` } }, ...untold] } },
   } as unknown as Context;
   await sweep(context);
   expect(await store.list()).toHaveLength(4);
@@ -57,6 +58,15 @@ test("copies go that belong to no Checkpoint and that nothing counts on, once th
   await sweep(context);
   expect((await store.list()).map(({ digest }) => digest).sort()).toEqual([known, pinned, unheard].sort());
   expect(await store.has(stray)).toBe(false);
+
+  minutesLater = 0;
+  const another = await copy("another");
+  await sweep(context);
+  expect(await store.has(another)).toBe(true);
+  untold = [];
+  await sweep(context);
+  expect(await store.has(another)).toBe(false);
+  expect(await store.has(known)).toBe(true);
 });
 
 test("what came of a copy that nobody goes on with is removed after an hour", async () => {

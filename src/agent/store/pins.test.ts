@@ -81,6 +81,13 @@ test("nothing where there is nothing, or nothing that can be read", async () => 
   expect(await read()).toEqual([]);
 });
 
+test("whatever a plan names, or what a container runs from, that an agent or handler of a later version has written", async () => {
+  const later = (...copies: string[]) => JSON.stringify({ version: 99, any: copies.map((of) => ({ of })) });
+  await put(layout.plan(key), later(copy("1"), copy("2")));
+  await put(join(layout.run(key), STATE), later(copy("3")));
+  expect(await read()).toEqual(["1", "2", "3"].map(copy));
+});
+
 test("what was fetched, until a plan should have named it", async () => {
   pins.hold(copy("5"));
   time += 599_000;

@@ -218,6 +218,17 @@ describe("verification finds", () => {
   });
 });
 
+test("a copy of an agent of a later version is not taken for a damaged one, and is removed like any other", async () => {
+  const tar = await tarOf();
+  await store.add(streamed(tar), never);
+  await writeFile(join(store.layout.copy(sha256(tar)), "copy.json"), JSON.stringify({ version: 99 }));
+  expect(await store.list()).toMatchObject([{ corrupt: false, index: undefined }]);
+  expect(await store.has(sha256(tar))).toBe(true);
+  expect(await scrub(store, never)).toMatchObject({ checked: 1, corrupt: [] });
+  await store.remove(sha256(tar));
+  await expectEmpty();
+});
+
 test("a scrub reads all copies and marks those that are damaged; one that is removed meanwhile is no matter", async () => {
   const [a, b] = await Promise.all(["a", "b"].map((containerName) => tarOf({ containerName })));
   await store.add(streamed(a!), never);

@@ -5,18 +5,21 @@ import type { Identity } from "../../archive/metadata.ts";
 import {
   CHECKPOINT_DIRECTORY,
   COPY_INDEX,
+  COPY_VERSION,
   CORRUPT_MARK,
   type CopyFile,
   type CopyIndex,
   parseCopyIndex,
 } from "../../store/copy.ts";
 import { isSha256, type Layout } from "../../store/layout.ts";
+import { laterProtocolIn } from "../../store/protocol.ts";
 import { Locks } from "../locks.ts";
 import {
   codeOf,
   DIRECTORY_MODE,
   type Disk,
   diskError,
+  ensureDirectory,
   hashFile,
   leaveMark,
   missing,
@@ -30,7 +33,7 @@ import { type ArchiveStream, assertFiles, describe, type Unpacked, unpack } from
 export interface Copy {
   /** sha256 of the archive. */
   digest: string;
-  /** Undefined when it cannot be read: the copy is corrupt then. */
+  /** Undefined when it cannot be read: the copy is corrupt then, unless an agent of a later version made it. */
   index: CopyIndex | undefined;
   corrupt: boolean;
   /** When it was made. */
@@ -91,9 +94,10 @@ export class LocalStore {
     const directory = this.layout.copy(digest);
     const stats = await this.#disk.lstat(directory).catch(missing);
     if (stats === undefined) return undefined;
-    const index = await this.#readIndex(digest);
+    const { index, isLater } = await this.#readIndex(digest);
     const mark = await this.#disk.lstat(join(directory, CORRUPT_MARK)).catch(missing);
-    return { digest, index, corrupt: index === undefined || mark !== undefined, made: stats.mtime };
+    const corrupt = (index === undefined && !isLater) || mark !== undefined;
+    return { digest, index, corrupt, made: stats.mtime };
   }
 
   /** Whether there is a copy of that archive that nobody found damaged. */
@@ -149,16 +153,15 @@ export class LocalStore {
     const bytes = contents.values().reduce((sum, { size }) => sum + size, 0);
     const directory = join(this.layout.tmp, randomUUID());
     try {
-      await this.#disk.mkdir(incoming, { recursive: true, mode: DIRECTORY_MODE });
+      await ensureDirectory(this.#disk, incoming);
       await this.#assertRoom(bytes - (await this.#bytesIn(incoming)));
       for (const [sha256, file] of contents) {
         const path = join(incoming, sha256);
         if (!(await this.#share(file, path, signal))) await fetch(file, path, signal);
       }
-      await this.#disk.mkdir(join(directory, CHECKPOINT_DIRECTORY), {
-        recursive: true,
-        mode: DIRECTORY_MODE,
-      });
+      for (const path of [directory, join(directory, CHECKPOINT_DIRECTORY)]) {
+        await ensureDirectory(this.#disk, path);
+      }
       for (const { path, sha256 } of files) {
         await this.#disk.link(join(incoming, sha256), join(directory, path));
       }
@@ -205,15 +208,16 @@ export class LocalStore {
   }
 
   /**
-   * What is wrong with a copy, a sentence each, after reading all of it; nothing for one that is gone meanwhile.
+   * What is wrong with a copy, a sentence each, after reading all of it; nothing for one that is gone meanwhile, or of a
+   * later protocol.
    * Errors: those of the file system, and the signal's reason: a disk that cannot be read is not a damaged copy -
    * but an input/output error is.
    */
   async verify(digest: string, signal: AbortSignal): Promise<string[]> {
     const directory = this.layout.copy(digest);
-    const index = await this.#readIndex(digest);
+    const { index, isLater } = await this.#readIndex(digest);
     const problems: string[] = [];
-    if (index === undefined) problems.push(`${COPY_INDEX} cannot be read`);
+    if (index === undefined && !isLater) problems.push(`${COPY_INDEX} cannot be read`);
     for (const file of index?.files ?? []) {
       const problem = await this.#problemOf(join(directory, file.path), file, signal);
       if (problem !== undefined) problems.push(`${file.path}: ${problem}`);
@@ -230,7 +234,7 @@ export class LocalStore {
   /** Removes a copy, and the content that no other shares; one that is gone is fine. */
   async remove(digest: string): Promise<void> {
     using _lock = await this.#locks.take(CONTENT);
-    const index = await this.#readIndex(digest);
+    const { index } = await this.#readIndex(digest);
     const away = await this.#moveAway(digest);
     if (away === undefined) return;
     await this.#discard(away, index?.files ?? []);
@@ -283,10 +287,14 @@ export class LocalStore {
     return bytes;
   }
 
-  async #readIndex(digest: string): Promise<CopyIndex | undefined> {
+  async #readIndex(digest: string): Promise<{ index: CopyIndex | undefined; isLater: boolean }> {
     const path = join(this.layout.copy(digest), COPY_INDEX);
-    const index = parseCopyIndex((await this.#disk.readFile(path, "utf8").catch(missing)) ?? "");
-    return index?.archive === digest ? index : undefined;
+    const text = (await this.#disk.readFile(path, "utf8").catch(missing)) ?? "";
+    const index = parseCopyIndex(text);
+    return {
+      index: index?.archive === digest ? index : undefined,
+      isLater: laterProtocolIn(text, COPY_VERSION) !== undefined,
+    };
   }
 
   /** Verified files become a copy: their directory must not be used from then on. */

@@ -29,7 +29,7 @@ import {
   SPEC_DUMP,
   STATUS_DUMP,
 } from "../../store/copy.ts";
-import { DIRECTORY_MODE, type Disk, NewFile, writeNew } from "./disk.ts";
+import { type Disk, ensureDirectory, NewFile, writeNew } from "./disk.ts";
 
 /** A checkpoint archive that can be read from its beginning. */
 export interface ArchiveStream {
@@ -112,7 +112,7 @@ async function unpackInto(
   directory: string,
   signal: AbortSignal,
 ): Promise<Unpacked> {
-  await disk.mkdir(join(directory, CHECKPOINT_DIRECTORY), { recursive: true, mode: DIRECTORY_MODE });
+  for (const path of [directory, join(directory, CHECKPOINT_DIRECTORY)]) await ensureDirectory(disk, path);
   const hash = createHash("sha256");
   const files: CopyFile[] = [];
   await using rest = await NewFile.open(disk, join(directory, ARCHIVE_REST));

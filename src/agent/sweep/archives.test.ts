@@ -7,7 +7,7 @@ import { clusterRetentions, requests } from "../../api/kinds.ts";
 import { silent } from "../../kube/log.ts";
 import type { Resource } from "../../kube/resources.ts";
 import { Archives } from "../archives.ts";
-import { sweepArchives } from "./archives.ts";
+import { sweepForeign } from "./archives.ts";
 
 let directory: string;
 beforeEach(async () => {
@@ -54,8 +54,8 @@ test("what a dump left behind goes, what others made when the cluster says so, a
     archives: new Archives(directory),
     log: silent,
     now: () => now,
-  } as unknown as Parameters<typeof sweepArchives>[0];
-  const sweep = () => sweepArchives(context, new AbortController().signal);
+  } as unknown as Parameters<typeof sweepForeign>[0];
+  const sweep = () => sweepForeign(context, new AbortController().signal);
 
   await expect(sweep()).rejects.toThrow("503");
   expect(await readdir(directory)).toHaveLength(3);

@@ -13,7 +13,7 @@ import { fateOf, SAFE_MS } from "./decide.ts";
  * that nothing goes. One archive is looked at after another.
  * Errors: those of the API and of the file system; nothing was removed on a picture that was not whole.
  */
-export async function sweepArchives(
+export async function sweepForeign(
   { node, client, archives, log, now }: Pick<Context, "node" | "client" | "archives" | "log" | "now">,
   signal: AbortSignal,
 ): Promise<void> {

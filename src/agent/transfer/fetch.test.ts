@@ -34,6 +34,7 @@ test.each<[TransferErrorCode, string | undefined]>([
   ["refused", "CopyMissing"],
   ["missing", "CopyMissing"],
   ["protocol", "CopyMissing"],
+  ["version", "ProtocolUnknown"],
   ["damaged", "CopyCorrupt"],
 ])("what ends with %s is told as %s", (code, told) => {
   expect(peerError(new TransferError(code, "why"))?.code).toBe(told);

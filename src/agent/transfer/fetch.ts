@@ -23,6 +23,8 @@ export function peerError(error: unknown): KcrError | undefined {
       return undefined;
     case "damaged":
       return new KcrError("CopyCorrupt", error.message, { cause: error });
+    case "version":
+      return new KcrError("ProtocolUnknown", error.message, { cause: error });
     case "missing":
     case "refused":
     case "protocol":

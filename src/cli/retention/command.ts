@@ -114,7 +114,7 @@ async function rowsOf(
     })),
   });
   const { removals, spared } = decideRetention({ ...picture, rules });
-  const row = ({ checkpoint, why, policy }: Omit<Removal, "bytes">, goes: boolean): Row => ({
+  const row = ({ checkpoint, why, policy }: Omit<Removal, "bytes" | "by">, goes: boolean): Row => ({
     namespace,
     name: checkpoint.metadata.name,
     goes,

@@ -1,4 +1,5 @@
 import { BUNDLE_KEY, TRANSFER_AUTHORITY, TRANSFER_SIGNER } from "../../api/agent-certificate.ts";
+import { applyNew } from "../../kube/apply.ts";
 import { bundleOf, fromData, renewAuthorities, toData, toPem } from "../../kube/authority.ts";
 import { Cache } from "../../kube/cache.ts";
 import type { KeyPair } from "../../kube/certificates.ts";
@@ -16,6 +17,7 @@ import {
   secrets,
 } from "../../kube/resources.ts";
 import { absent } from "../../kube/write.ts";
+import { USER_AGENT } from "../context.ts";
 import { certificateFor, decideRequest } from "./decide.ts";
 
 const LOOK_AGAIN_MS = 3_600_000;
@@ -99,9 +101,8 @@ function authorityController(parts: Parts): Controller {
     data: Record<string, string>,
   ): Promise<void> => {
     if (old === undefined) {
-      // Applied, for an account can be allowed to create one object of a certain name only so.
       const object = { metadata: { ...name, labels }, data };
-      await client.apply(resource, object, { fieldManager: "kcr-operator" });
+      await applyNew<Secret | ConfigMap>(client, resource, object, { fieldManager: USER_AGENT });
       return;
     }
     const { resourceVersion } = old.metadata;

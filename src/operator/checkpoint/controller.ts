@@ -12,20 +12,21 @@ import { checkpoints } from "../../api/kinds.ts";
 import { ABANDON_IMAGE_ANNOTATION } from "../../api/labels.ts";
 import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
-import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { nodes, type ObjectName } from "../../kube/resources.ts";
+import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { type Node, nodes, type ObjectName } from "../../kube/resources.ts";
 import { absent, dropFinalizer, updateStatus, writeStatus } from "../../kube/write.ts";
 import { isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { BY_NAMESPACE, BY_NODE, type Context, USER_AGENT } from "../context.ts";
-import { decideCheckpoint, needsNode } from "./decide.ts";
+import { decideCheckpoint, type NodeStanding, needsNode } from "./decide.ts";
 
 /**
- * The end of a Checkpoint: its manifest is deleted from the registry before the object goes, and what lay on a
- * node that no longer exists counts as gone.
+ * The end of a Checkpoint: its manifest is deleted from the registry before the object goes, and what lies on a
+ * node that no longer exists, or that nobody hears of, is not waited for.
  *
- * Guarantees: the object never goes before its bytes; a node counts as gone only when the API server says
- * NotFound for it.
+ * Guarantees: the object never goes before its bytes where an agent answers for them; a node counts as gone only when
+ * the API server says NotFound for it, and as silent only when Kubernetes has not heard of it.
+ * Assumptions: the agent of a silent node that comes back removes what it finds to be of no Checkpoint any more.
  */
 export function checkpointController(context: Context): Controller {
   const { client, caches, recorder, log, now, settings } = context;
@@ -34,11 +35,8 @@ export function checkpointController(context: Context): Controller {
     const checkpoint = caches.checkpoints.get(namespace, name);
     if (checkpoint === undefined) return done;
     const { nodeName } = checkpoint.spec;
-    // Asked of the API server only where the answer decides.
-    const nodeExists = async (): Promise<boolean> =>
-      caches.nodes.get(undefined, nodeName) !== undefined ||
-      (await client.get(nodes, { name: nodeName }).catch(absent)) !== undefined;
-    const decision = decideCheckpoint(checkpoint, !needsNode(checkpoint) || (await nodeExists()));
+    const node = needsNode(checkpoint) ? await standingOf(nodeName) : "there";
+    const decision = decideCheckpoint(checkpoint, node, now());
 
     switch (decision.type) {
       case "nothing":
@@ -57,7 +55,13 @@ export function checkpointController(context: Context): Controller {
         });
         return done;
       }
+      case "wait":
+        return again(decision.ms);
       case "release-archive":
+        log.info(
+          { namespace, checkpoint: name, node: nodeName, standing: node },
+          "nobody answers for an archive",
+        );
         await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER);
         return done;
       case "delete-image":
@@ -75,6 +79,13 @@ export function checkpointController(context: Context): Controller {
       default:
         return decision satisfies never;
     }
+  };
+
+  const standingOf = async (name: string): Promise<NodeStanding> => {
+    // Asked of the API server only where the answer decides.
+    const node = caches.nodes.get(undefined, name) ?? (await client.get(nodes, { name }).catch(absent));
+    if (node === undefined) return "gone";
+    return isSilent(node) ? "silent" : "there";
   };
 
   const deleteImage = async (checkpoint: Checkpoint, signal: AbortSignal): Promise<void> => {
@@ -145,11 +156,17 @@ export function checkpointController(context: Context): Controller {
     backoff: { baseMs: 500, maxMs: 60_000, jitter: 0.2 },
     sources: [
       changesOf(caches.checkpoints),
-      changesOf(caches.nodes, (node) =>
-        caches.checkpoints
-          .byIndex(BY_NODE, node.metadata.name)
-          .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name })),
-      ),
+      // Of a node that stays as it is no heartbeat makes a difference.
+      changesOf(caches.nodes, (node, previous) => {
+        const { name } = node.metadata;
+        const isThere = caches.nodes.get(undefined, name) !== undefined;
+        if (isThere && isSilent(node) === (previous !== undefined && isSilent(previous))) return [];
+        return caches.checkpoints.byIndex(BY_NODE, name).map(({ metadata }) => metadata);
+      }),
     ],
   });
 }
+
+/** Whether Kubernetes has not heard of it for so long that it does not know how it is. */
+const isSilent = ({ status }: Node): boolean =>
+  status?.conditions?.find(({ type }) => type === "Ready")?.status === "Unknown";

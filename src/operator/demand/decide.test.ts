@@ -362,6 +362,11 @@ describe("a restore that is asked for", () => {
     expect(decide(short, world, among)).toMatchObject(fails("DeadlineExceeded"));
   });
 
+  it("fails where the records of the pod's runs are of a later operator's", () => {
+    const annotations = recorded({ version: 99 } as object);
+    expect(decide(restoreOf(), { pod: podOf({ annotations }) })).toMatchObject(fails("ProtocolUnknown"));
+  });
+
   it("is left alone once it has ended, or while it is being deleted", () => {
     expect(decide(restoreOf({ phase: "Completed" })).type).toBe("nothing");
     expect(decide(restoreOf({ phase: "Failed" })).type).toBe("nothing");

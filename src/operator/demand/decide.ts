@@ -6,7 +6,7 @@ import { describeDoubts, describeMisfits, differencesIn, whyNotHere } from "../.
 import { isGood, isTerminal } from "../../api/kinds.ts";
 import { findContainer, handlerOf, RESTORED as POD_RESTORED, runtimeID, statusOf } from "../../api/pod.ts";
 import type { Protection } from "../../api/protection.ts";
-import { mayDump, readRecords } from "../../api/records.ts";
+import { laterRecord, mayDump, readRecords } from "../../api/records.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import {
   ARMED,
@@ -155,6 +155,8 @@ function check({ spec, status }: CheckpointRestore, world: DemandWorld): Check {
         : failed("CheckpointNotGood", `${what} is not good`),
     );
   }
+  const later = laterRecord(pod);
+  if (later !== undefined) return not({ type: "fail", error: later });
   const current = currentOf(pod, container);
   if (current.type === "over") {
     return not(failed("ContainerNotRunning", `container ${container} cannot be restarted: ${current.why}`));

@@ -1,10 +1,11 @@
 import { Gauge, type Registry } from "prom-client";
+import type { Checkpoint } from "../../api/checkpoint.ts";
 import { parseCron } from "../../api/cron.ts";
 import { isGood } from "../../api/kinds.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
 import { type Context, UNDER_WAY, WAITING } from "../context.ts";
 
-/** Workloads that have a series of their own: those whose state is oldest. However many there are, no more. */
+/** Workloads that have a series of their own: those that are worst off. However many there are, no more. */
 const MOST_WORKLOADS = 1000;
 
 /**
@@ -52,11 +53,12 @@ export function registerGauges(
   );
   gauge(
     "kcr_schedule_overdue_seconds",
-    `For how long a schedule's slots have been without a good checkpoint. Of the ${MOST_WORKLOADS} oldest`,
+    `For how long a schedule's slots have been without a good checkpoint. Of the ${MOST_WORKLOADS} that are most overdue`,
     labels,
     (set) => {
-      for (const schedule of oldest(caches.schedules.list()))
-        set(named(schedule), overdueSeconds(schedule, now()));
+      for (const [schedule, seconds] of mostOverdue(caches.schedules.list(), now())) {
+        set(named(schedule), seconds);
+      }
     },
   );
   gauge("kcr_schedules", "CheckpointSchedules", ["state"] as const, (set) => {
@@ -79,22 +81,33 @@ export function registerGauges(
   });
   gauge(
     "kcr_stored_bytes",
-    "Bytes of the archives of which there are copies, by where; equal parts count each time",
+    "Bytes of the archives of which there are copies: on nodes, the own one or another, and in the registry. By the Checkpoints' nodes, whose agents say so; equal parts count each time",
     ["place", "node"] as const,
     (set) => {
-      const bytes = new Map<string, number>();
-      for (const { status } of caches.checkpoints.list()) {
-        for (const { kind, node = "" } of status?.copies ?? []) {
-          const key = `${kind.toLowerCase()}/${kind === "Node" ? node : ""}`;
-          bytes.set(key, (bytes.get(key) ?? 0) + (status?.sizeBytes ?? 0));
-        }
-      }
-      for (const [key, value] of bytes) {
-        const [place = "", node = ""] = key.split("/");
-        set({ place, node }, value);
+      for (const [node, bytes] of storedBytes(
+        caches.checkpoints.list(),
+        (node) => caches.nodes.get(undefined, node) !== undefined,
+      )) {
+        for (const [place, value] of Object.entries(bytes)) set({ place, node }, value);
       }
     },
   );
+}
+
+/** Bytes by the node whose agent tells of them, those of nodes that are gone together, and by where copies are. */
+export function storedBytes(
+  checkpoints: readonly Checkpoint[],
+  isNode: (name: string) => boolean,
+): Map<string, { node: number; registry: number }> {
+  const stored = new Map<string, { node: number; registry: number }>();
+  for (const { spec, status } of checkpoints) {
+    const copies = status?.copies ?? [];
+    if (copies.length === 0) continue;
+    const teller = isNode(spec.nodeName) ? spec.nodeName : "";
+    const bytes = stored.getOrInsertComputed(teller, () => ({ node: 0, registry: 0 }));
+    for (const { kind } of copies) bytes[kind === "Node" ? "node" : "registry"] += status?.sizeBytes ?? 0;
+  }
+  return stored;
 }
 
 /** Those whose newest good checkpoint is oldest, or missing. */
@@ -108,15 +121,34 @@ function oldest(all: CheckpointSchedule[]): CheckpointSchedule[] {
     .slice(0, MOST_WORKLOADS);
 }
 
+/** Those of which a good checkpoint is missing longest, and for how long. */
+function mostOverdue(all: CheckpointSchedule[], now: Date): [CheckpointSchedule, number][] {
+  return all
+    .filter(({ spec }) => spec.suspend !== true)
+    .map((schedule): [CheckpointSchedule, number] => [schedule, overdueSeconds(schedule, now)])
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, MOST_WORKLOADS);
+}
+
 /** For how long a slot has waited for a good checkpoint, the first one since the last; 0 when it has one, or none is wanted. */
-export function overdueSeconds({ metadata, spec, status }: CheckpointSchedule, now: Date): number {
+export function overdueSeconds(schedule: CheckpointSchedule, now: Date): number {
+  // A cache's objects do not change, and an expression takes its time to read: it is found out once for each.
+  const since = overdueSince.getOrInsertComputed(schedule, firstMissed);
+  return since === undefined ? 0 : Math.max(0, (now.getTime() - since) / 1000);
+}
+
+const overdueSince = new WeakMap<CheckpointSchedule, number | undefined>();
+
+/** When the slot was due that has waited longest for a good checkpoint, in milliseconds. */
+function firstMissed({ metadata, spec, status }: CheckpointSchedule): number | undefined {
   const { lastRunTime, lastSuccessfulTime } = status ?? {};
-  if (spec.suspend === true || lastRunTime === undefined) return 0;
-  if (lastSuccessfulTime !== undefined && Date.parse(lastSuccessfulTime) >= Date.parse(lastRunTime)) return 0;
+  if (spec.suspend === true || lastRunTime === undefined) return undefined;
+  if (lastSuccessfulTime !== undefined && Date.parse(lastSuccessfulTime) >= Date.parse(lastRunTime)) {
+    return undefined;
+  }
   const since = lastSuccessfulTime ?? metadata.creationTimestamp;
   const missed = since === undefined ? undefined : slotAfter(spec, new Date(since));
-  const first = Math.min(Date.parse(lastRunTime), missed?.getTime() ?? Number.POSITIVE_INFINITY);
-  return Math.max(0, (now.getTime() - first) / 1000);
+  return Math.min(Date.parse(lastRunTime), missed?.getTime() ?? Number.POSITIVE_INFINITY);
 }
 
 function slotAfter({ schedule, timeZone }: CheckpointSchedule["spec"], time: Date): Date | undefined {

@@ -6,7 +6,7 @@ import type { CheckpointSchedule, ScheduleStatus } from "../../api/schedule.ts";
 import { createMetrics } from "../../kube/prometheus.ts";
 import { UNDER_WAY, WAITING } from "../context.ts";
 import { countCheckpoint, countRequest } from "./count.ts";
-import { overdueSeconds, registerGauges } from "./gauges.ts";
+import { overdueSeconds, registerGauges, storedBytes } from "./gauges.ts";
 import { operatorMetricDefinitions } from "./metrics.ts";
 
 const request = (status: RequestStatus): CheckpointRequest => ({
@@ -17,7 +17,7 @@ const request = (status: RequestStatus): CheckpointRequest => ({
 const checkpoint = (status: CheckpointStatus): Checkpoint =>
   ({
     metadata: { name: "c" },
-    spec: { checkpointTimestamp: "2026-01-01T00:00:00Z" },
+    spec: { checkpointTimestamp: "2026-01-01T00:00:00Z", nodeName: "a" },
     status: { engine: "runc", ...status },
   }) as Checkpoint;
 const good = {
@@ -44,34 +44,38 @@ describe("what happens is counted", () => {
     const { registry, metrics } = createMetrics(operatorMetricDefinitions);
     const [under, failed] = [
       request({ phase: "InProgress" }),
-      request({ phase: "Failed", reason: "DumpFailed" }),
+      request({ phase: "Failed", reason: "CheckpointFailed" }),
     ];
     countRequest(metrics, { type: "apply", object: failed, previous: under });
     countRequest(metrics, { type: "apply", object: failed, previous: failed });
     countRequest(metrics, { type: "apply", object: failed });
     countRequest(metrics, { type: "delete", object: failed, previous: under });
     const counted = (await text(registry)).filter((line) => !line.endsWith(" 0"));
-    expect(counted).toEqual(['kcr_requests_ended_total{phase="Failed",reason="DumpFailed"} 1']);
+    expect(counted).toEqual(['kcr_requests_ended_total{phase="Failed",reason="CheckpointFailed"} 1']);
   });
-  it("when a Checkpoint becomes good, and for each restore from it", async () => {
+  it("when a Checkpoint becomes good, once, and when it fails", async () => {
     const { registry, metrics } = createMetrics(operatorMetricDefinitions);
     const made = checkpoint({});
-    const ready = checkpoint({ ...good, frozenMicroseconds: 250_000, sizeBytes: 1000 });
-    const restored = { ...good, restoredCount: 2, lastRestoredTime: "2026-01-01T00:10:00Z" };
+    const ready = checkpoint(good);
     countCheckpoint(metrics, { type: "apply", object: ready, previous: made });
     countCheckpoint(metrics, { type: "apply", object: ready, previous: ready });
-    countCheckpoint(metrics, { type: "apply", object: checkpoint(restored), previous: ready });
-    expect(await text(registry)).toEqual(
-      expect.arrayContaining([
-        'kcr_checkpoints_good_total{engine="runc"} 1',
-        'kcr_checkpoint_ready_seconds_sum{engine="runc"} 3',
-        'kcr_checkpoint_frozen_seconds_sum{engine="runc"} 0.25',
-        'kcr_checkpoint_size_bytes_sum{engine="runc"} 1000',
-        "kcr_restores_total 2",
-        "kcr_restored_age_seconds_sum 600",
-      ]),
-    );
-    expect((await text(registry)).some((line) => line.startsWith("kcr_checkpoint_paused"))).toBe(false);
+    const failed = checkpoint({
+      phase: "Failed",
+      conditions: [{ ...good.conditions[0]!, status: "False", reason: "ArchiveInvalid" }],
+    });
+    countCheckpoint(metrics, { type: "apply", object: failed, previous: made });
+    expect(await text(registry)).toEqual([
+      'kcr_checkpoints_good_total{engine="runc"} 1',
+      'kcr_checkpoints_failed_total{reason="ArchiveInvalid"} 1',
+    ]);
+  });
+  it("under the codes there are, whatever an agent writes for a reason", async () => {
+    const { registry, metrics } = createMetrics(operatorMetricDefinitions);
+    for (const reason of ["one", "two", "constructor"]) {
+      const failed = request({ phase: "Failed", reason });
+      countRequest(metrics, { type: "apply", object: failed, previous: request({ phase: "InProgress" }) });
+    }
+    expect(await text(registry)).toEqual(['kcr_requests_ended_total{phase="Failed",reason="Other"} 3']);
   });
 });
 
@@ -85,6 +89,7 @@ describe("how things stand", () => {
           checkpoint({ phase: "Failed" }),
         ],
       },
+      nodes: { get: (_: undefined, name: string) => (name === "a" ? {} : undefined) },
       requests: { byIndex: (index: string) => (index === WAITING ? [1, 2] : index === UNDER_WAY ? [1] : []) },
     }) as never;
   const now = () => new Date("2026-01-01T02:00:00Z");
@@ -103,8 +108,8 @@ describe("how things stand", () => {
     expect(await text(registry)).toEqual([
       `kcr_last_good_checkpoint_timestamp_seconds{namespace="team",schedule="saved"} ${Date.parse("2026-01-01T01:00:05Z") / 1000}`,
       'kcr_last_good_checkpoint_timestamp_seconds{namespace="team",schedule="late"} 0',
-      'kcr_schedule_overdue_seconds{namespace="team",schedule="saved"} 0',
       'kcr_schedule_overdue_seconds{namespace="team",schedule="late"} 3600',
+      'kcr_schedule_overdue_seconds{namespace="team",schedule="saved"} 0',
       'kcr_schedules{state="active"} 2',
       'kcr_schedules{state="suspended"} 0',
       'kcr_requests{state="waiting"} 2',
@@ -113,7 +118,7 @@ describe("how things stand", () => {
       'kcr_checkpoints{state="failed"} 1',
       'kcr_checkpoints{state="other"} 0',
       'kcr_stored_bytes{place="node",node="a"} 10',
-      'kcr_stored_bytes{place="registry",node=""} 10',
+      'kcr_stored_bytes{place="registry",node="a"} 10',
     ]);
   });
   it("has a thousand workloads at most, those whose state is oldest", async () => {
@@ -127,6 +132,35 @@ describe("how things stand", () => {
     expect(lines.some((line) => line.includes('"s1499"'))).toBe(true);
     expect(lines.some((line) => line.includes('"s0"'))).toBe(false);
   });
+  it("names what is overdue, however many older ones there are that are not", async () => {
+    const registry = new Registry();
+    const yearly = Array.from({ length: 1200 }, (_, n) =>
+      schedule(`old${n}`, {
+        lastRunTime: "2025-01-01T00:00:00Z",
+        lastSuccessfulTime: "2025-01-01T00:00:05Z",
+      }),
+    );
+    const late = schedule("late", {
+      lastRunTime: "2026-01-01T01:00:00Z",
+      lastSuccessfulTime: "2026-01-01T00:00:05Z",
+    });
+    registerGauges(registry, { caches: caches([...yearly, late]), isLeading: () => true, now });
+    const lines = (await text(registry)).filter((line) => line.startsWith("kcr_schedule_overdue"));
+    expect(lines).toHaveLength(1000);
+    expect(lines).toContain('kcr_schedule_overdue_seconds{namespace="team",schedule="late"} 3600');
+  });
+  it("keeps what one node's agent tells from the sums of others, and names no node that there is not", () => {
+    const at = (nodeName: string, node: string, sizeBytes: number): Checkpoint => ({
+      ...checkpoint({ copies: [{ kind: "Node", node }, { kind: "Registry" }], sizeBytes }),
+      spec: { nodeName } as Checkpoint["spec"],
+    });
+    const all = [at("a", "a", 10), at("liar", "a", 1e15), at("gone-1", "a", 1), at("gone-2", "b", 2)];
+    expect([...storedBytes(all, (name) => name === "a" || name === "liar")]).toEqual([
+      ["a", { node: 10, registry: 10 }],
+      ["liar", { node: 1e15, registry: 1e15 }],
+      ["", { node: 3, registry: 3 }],
+    ]);
+  });
   it("what fails at every slot is overdue since the first of them", () => {
     const failing = { lastRunTime: "2026-01-01T02:00:00Z" };
     const saved = schedule("s", { ...failing, lastSuccessfulTime: "2025-12-31T22:00:05Z" });
@@ -134,8 +168,8 @@ describe("how things stand", () => {
     const never = schedule("s", failing);
     never.metadata.creationTimestamp = "2025-12-31T23:30:00Z";
     expect(overdueSeconds(never, now())).toBe(2 * 3600);
-    never.spec.schedule = "no cron";
-    expect(overdueSeconds(never, now())).toBe(0);
+    const unread = { ...never, spec: { ...never.spec, schedule: "no cron" } };
+    expect(overdueSeconds(unread, now())).toBe(0);
   });
   it("nothing is overdue that is suspended or has not begun", () => {
     expect(overdueSeconds(schedule("s", { lastRunTime: "2026-01-01T00:00:00Z" }, true), now())).toBe(0);

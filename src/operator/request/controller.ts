@@ -4,6 +4,7 @@ import type { CheckpointRequest } from "../../api/request.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isNotFound, isStale } from "../../kube/errors.ts";
 import { nodes, type ObjectName, pods } from "../../kube/resources.ts";
+import { delay } from "../../kube/signals.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import { type Context, UNDER_WAY, WAITING } from "../context.ts";
 import { ACCEPTED, chooseAdmitted, chooseTold, type Waiting } from "./admission.ts";
@@ -13,6 +14,8 @@ import { decideRequest } from "./decide.ts";
 const HOLD_MS = 1000;
 /** Requests that are looked at, and given to their agents, at once. */
 const AT_ONCE = 8;
+/** For so long for each request that waits, in milliseconds, changes are gathered: each look is at all of them. */
+const GATHER_MS = 0.01;
 /** Namespaces whose last turn is remembered; one that is forgotten counts as one that has had none. */
 const MOST_TURNS = 4096;
 /** The one key of the controller that gives requests to agents. */
@@ -70,6 +73,7 @@ export function requestControllers(context: Context): Controller[] {
         return again(decision.untilMs);
       case "hold":
         if (!heldSince.has(uid)) heldSince.set(uid, time);
+        await sayWaiting(request, "NodeNotReady", `waits until node ${decision.node} is ready`);
         return again(HOLD_MS);
       case "accept":
         await writeStatus(client, requests, request, {
@@ -119,7 +123,8 @@ export function requestControllers(context: Context): Controller[] {
     return isWithAgent ? await look(request) : done;
   };
 
-  const admit = async (): Promise<Outcome> => {
+  const admit = async (_: ObjectName, signal: AbortSignal): Promise<Outcome> => {
+    await delay(caches.requests.byIndex(WAITING, WAITING).length * GATHER_MS, signal);
     const waiting = caches.requests.byIndex(WAITING, WAITING);
     const underWay = new Map<string, number>();
     const count = (node: string) => underWay.set(node, (underWay.get(node) ?? 0) + 1);
@@ -163,15 +168,15 @@ export function requestControllers(context: Context): Controller[] {
   };
 
   /** Says once that a request waits for its turn. */
-  const sayQueued = async (request: CheckpointRequest): Promise<void> => {
-    const { conditions } = request.status ?? {};
+  const sayQueued = (request: CheckpointRequest): Promise<void> => {
     const { perCluster, perNode } = settings.limits;
     const message = `waits for its turn: ${perNode} at once on a node and ${perCluster} in the cluster, each namespace in its turn, its oldest state first`;
-    const next = setCondition(
-      conditions,
-      { type: ACCEPTED, status: "False", reason: "Queued", message },
-      now(),
-    );
+    return sayWaiting(request, "Queued", message);
+  };
+
+  const sayWaiting = async (request: CheckpointRequest, reason: string, message: string): Promise<void> => {
+    const { conditions } = request.status ?? {};
+    const next = setCondition(conditions, { type: ACCEPTED, status: "False", reason, message }, now());
     if (next === conditions) return;
     try {
       await writeStatus(client, requests, request, { phase: "Pending", conditions: next });

@@ -66,6 +66,11 @@ describe("a request", () => {
       "RestoreInProgress",
     );
   });
+  it("for a container whose record is of a later operator's is refused: nobody knows which run it is", () => {
+    const later = { version: 99, podUID: "pod", runs: [] };
+    expect(codeOf(decideRequest(request(), pod(1, later), world))).toBe("ProtocolUnknown");
+    expect(codeOf(decideRequest(request(), pod(1, { ...later, podUID: "other" }), world))).toBe("accept");
+  });
   it("for a container that nobody restores is taken, however often it restarted", () => {
     expect(codeOf(decideRequest(request(), pod(7), world))).toBe("accept");
   });

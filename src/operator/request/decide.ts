@@ -1,6 +1,6 @@
 import { type ERRORS, KcrError } from "../../api/errors.ts";
 import { defaultContainer, findContainer, runtimeID, statusOf } from "../../api/pod.ts";
-import { mayDump, readRecords } from "../../api/records.ts";
+import { laterRecord, mayDump, readRecords } from "../../api/records.ts";
 import { type CheckpointRequest, DEFAULT_TIMEOUT_SECONDS } from "../../api/request.ts";
 import type { Pod } from "../../kube/resources.ts";
 
@@ -13,7 +13,7 @@ export type RequestDecision =
   /** An agent has it; look again when its deadline and a little more have passed. */
   | { type: "wait"; untilMs: number }
   /** Its node has to be ready first. */
-  | { type: "hold" };
+  | { type: "hold"; node: string };
 
 /** What there is around a request. */
 export interface RequestWorld {
@@ -86,13 +86,15 @@ export function decideRequest(
   if (running?.state?.running === undefined) {
     return failed("ContainerNotRunning", `container ${container} of pod ${name} is not running`);
   }
+  const later = laterRecord(pod);
+  if (later !== undefined) return { type: "fail", error: later };
   if (!mayDump(readRecords(pod)[container], runtimeID(running.containerID))) {
     return failed("RestoreInProgress", `container ${container} of pod ${name} has just restarted`);
   }
   const { nodeName } = pod.spec;
   if (!nodeReady(nodeName)) {
     // Nobody is there to take it: it must not hold a place among those that can be taken.
-    if (now.getTime() - heldSince.getTime() < timeout) return { type: "hold" };
+    if (now.getTime() - heldSince.getTime() < timeout) return { type: "hold", node: nodeName };
     return failed("DeadlineExceeded", `node ${nodeName} was not ready for ${timeout / 1000} s`);
   }
   return { type: "accept", nodeName, podUID: pod.metadata.uid ?? "", container };

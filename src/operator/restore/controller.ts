@@ -8,18 +8,28 @@ import { RECORD_ANNOTATION } from "../../api/labels.ts";
 import { lineageOf } from "../../api/lineage.ts";
 import { type ContainerStatus, containersOf, handlerOf, RESTORED, statusOf } from "../../api/pod.ts";
 import { type Protection, protectionOf } from "../../api/protection.ts";
-import { type ContainerRecord, containerRecord, readRecords } from "../../api/records.ts";
+import { type ContainerRecord, laterRecord, readRecords, recordsText } from "../../api/records.ts";
+import { countRestore as countOutcome, type RestoreOutcome } from "../../api/restore-metrics.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isForbidden } from "../../kube/errors.ts";
+import { noMetrics } from "../../kube/metrics.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
-import { writeStatus } from "../../kube/write.ts";
+import { writeCondition, writeStatus } from "../../kube/write.ts";
 import { BY_POD, BY_POD_UID, BY_UID, type Context } from "../context.ts";
 import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
-import { decideRestore, mayBeOf, type RestoreDecision, type RestoreInput } from "./decide.ts";
+import { decideRestore, mayBeOf, passOver, type RestoreDecision, type RestoreInput } from "./decide.ts";
+import { isImageMissing } from "./missing-image.ts";
 import { PullProbe } from "./pull-probe.ts";
 import { imageObstacle } from "./strategy.ts";
+
+/** What people are told of a container. */
+interface Told {
+  type: "Normal" | "Warning";
+  reason: string;
+  note: string;
+}
 
 const placeOf = ({ metadata, spec }: Pod) => ({ namespace: metadata.namespace, nodeName: spec?.nodeName });
 
@@ -35,7 +45,7 @@ const FORBIDDEN_MS = 30_000;
  * overtaken picture has no effect.
  */
 export function restoreController(context: Context): Controller {
-  const { client, caches, recorder, log, now, settings } = context;
+  const { client, caches, recorder, log, metrics = noMetrics, now, settings } = context;
   const probe = new PullProbe(context);
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
@@ -48,6 +58,13 @@ export function restoreController(context: Context): Controller {
     const protection = protectionOf(pod, schedulesOfPod(caches, pod));
     const asked = askedOf(pod);
     if (protection.size === 0 && asked.size === 0 && Object.keys(records).length === 0) return done;
+
+    const later = laterRecord(pod);
+    if (later !== undefined) {
+      const [own] = protection.values();
+      await announce(pod, own, { type: "Warning", reason: later.code, note: later.advice });
+      return done;
+    }
 
     // Asked ahead of need: a crash should not wait for the answer.
     if (protection.size > 0 && ownCheckpoints(pod).some(isGood)) {
@@ -175,40 +192,44 @@ export function restoreController(context: Context): Controller {
     switch (decision.type) {
       case "nothing":
         return decision.againMs;
-      case "blocked":
-        await tell(
-          pod,
-          protection,
-          "Warning",
-          decision.error.code,
-          `container ${container}: ${decision.error.advice}`,
-        );
+      case "blocked": {
+        const { code, advice } = decision.error;
+        const note = `container ${container}: ${advice}`;
+        await announce(pod, protection, { type: "Warning", reason: code, note });
         return decision.againMs;
+      }
       case "note":
         await writePod(pod, container, decision.record);
         return "written";
       case "settle": {
         const { outcome } = decision;
         if (outcome.type === "restored") await countRestore(pod, outcome.checkpoint, status);
-        await writePod(pod, container, decision.record);
-        if (outcome.type === "restored") {
-          await tell(pod, protection, "Normal", "Restored", restoredNote(pod, container, outcome.checkpoint));
-        } else if (outcome.type === "lost") {
-          const first = outcome.error.code === "NoCheckpoint" ? "Normal" : "Warning";
-          await tell(
-            pod,
-            protection,
-            first,
-            outcome.error.code,
-            `container ${container}: ${outcome.error.advice}`,
-          );
-        }
+        const told = toldOf(pod, container, outcome);
+        const current = told === undefined ? pod : await say(pod, told);
+        await writePod(current, container, decision.record);
+        measure(pod, decision);
+        if (told !== undefined) tell(pod, protection, told);
         return "written";
       }
       case "swap": {
+        if (decision.to !== undefined && (await isImageMissing(context, pod, decision.to))) {
+          if (decision.asked === true) return FORBIDDEN_MS;
+          const { restore: _, ...fresh } = decision.record;
+          const standing = readRecords(pod)[container] ?? fresh;
+          await writePod(pod, container, passOver(standing, decision.to.metadata.name));
+          return "written";
+        }
         if (decision.poisoned !== undefined) await poison(decision.poisoned, decision.record.crashes);
+        const note = decision.asked
+          ? `container ${container} goes back to Checkpoint ${decision.to?.metadata.name}, as a CheckpointRestore asks`
+          : decision.to === undefined
+            ? `container ${container} goes back to its original image ${decision.image}${decision.why === undefined ? "" : `: ${decision.why.message}`}`
+            : `container ${container} failed (${reasonOf(status)}) and restarts from Checkpoint ${decision.to.metadata.name}, ${ageOf(decision.to)} old`;
+        const reason = decision.to === undefined ? (decision.why?.code ?? "FreshStart") : "Restoring";
+        const told: Told = { type: decision.why === undefined ? "Normal" : "Warning", reason, note };
+        const current = await say(pod, told);
         try {
-          await writePod(pod, container, decision.record, decision.image);
+          await writePod(current, container, decision.record, decision.image);
         } catch (cause) {
           if (!isForbidden(cause)) throw cause;
           const error = new KcrError("ImageForbidden", `image ${decision.image}: ${cause.message}`, {
@@ -218,16 +239,12 @@ export function restoreController(context: Context): Controller {
             { namespace: pod.metadata.namespace, pod: pod.metadata.name, err: error },
             "an image is forbidden",
           );
-          await tell(pod, protection, "Warning", error.code, `container ${container}: ${error.advice}`);
+          const note = `container ${container}: ${error.advice}`;
+          await announce(current, protection, { type: "Warning", reason: error.code, note });
           return FORBIDDEN_MS;
         }
-        const note = decision.asked
-          ? `container ${container} goes back to Checkpoint ${decision.to?.metadata.name}, as a CheckpointRestore asks`
-          : decision.to === undefined
-            ? `container ${container} goes back to its original image ${decision.image}${decision.why === undefined ? "" : `: ${decision.why.message}`}`
-            : `container ${container} failed (${reasonOf(status)}) and restarts from Checkpoint ${decision.to.metadata.name}, ${ageOf(decision.to)} old`;
-        const code = decision.to === undefined ? (decision.why?.code ?? "FreshStart") : "Restoring";
-        await tell(pod, protection, decision.why === undefined ? "Normal" : "Warning", code, note);
+        measure(pod, decision);
+        tell(pod, protection, told);
         return "written";
       }
       default:
@@ -243,7 +260,7 @@ export function restoreController(context: Context): Controller {
     image?: string,
   ): Promise<void> => {
     const { namespace, name, uid, resourceVersion, annotations } = pod.metadata;
-    const records = JSON.stringify({ ...readRecords(pod), [container]: containerRecord.parse(record) });
+    const records = recordsText({ ...readRecords(pod), [container]: record });
     // The cache drops other annotations, so whether there are any is asked of the object as it is now.
     const current = await client.get(pods, { namespace, name });
     const body: JsonPatch = [
@@ -300,39 +317,66 @@ export function restoreController(context: Context): Controller {
     });
   };
 
+  /** A fresh start is counted when it is decided, for it comes of itself; a restore when it has come true. */
+  const measure = (pod: Pod, decision: RestoreDecision): void => {
+    const count = (result: "restored" | "lost" | "fresh", more: Partial<RestoreOutcome> = {}) =>
+      countOutcome(metrics, { strategy: "Image", result, ...more });
+    if (decision.type === "swap" && decision.to === undefined) {
+      if (decision.why === undefined) count("fresh");
+      else count("lost", { failures: [decision.why.code] });
+    } else if (decision.type === "settle" && decision.outcome.type === "lost") {
+      const { code } = decision.outcome.error;
+      count("lost", { failures: code === "NoCheckpoint" ? [] : [code] });
+    } else if (decision.type === "settle" && decision.outcome.type === "restored") {
+      const checkpoint = caches.checkpoints.get(pod.metadata.namespace, decision.outcome.checkpoint);
+      count("restored", checkpoint && { ageSeconds: secondsOld(checkpoint) });
+    }
+  };
+
   const restoredNote = (pod: Pod, container: string, name: string): string => {
     const checkpoint = caches.checkpoints.get(pod.metadata.namespace, name);
     const age = checkpoint === undefined ? "" : `: its state is ${ageOf(checkpoint)} old`;
     return `container ${container} runs again from Checkpoint ${name}${age}`;
   };
 
-  const ageOf = (checkpoint: Checkpoint): string =>
-    `${Math.max(0, Math.round((now().getTime() - Date.parse(checkpoint.spec.checkpointTimestamp)) / 1000))} s`;
+  const secondsOld = ({ spec }: Checkpoint): number =>
+    Math.max(0, (now().getTime() - Date.parse(spec.checkpointTimestamp)) / 1000);
 
-  /** An Event on the pod and on its workload, and the pod's condition. */
-  const tell = async (
+  const ageOf = (checkpoint: Checkpoint): string => `${Math.round(secondsOld(checkpoint))} s`;
+
+  /** What is told of the end of a decided change; nothing where nobody waits for it. */
+  const toldOf = (
     pod: Pod,
-    protection: Protection | undefined,
-    type: "Normal" | "Warning",
-    reason: string,
-    note: string,
-  ): Promise<void> => {
-    recorder.record({ regarding: pod, type, reason, action: "Restore", note });
-    const owner = protection && controllerOf(protection.schedule);
-    if (owner !== undefined) {
-      const { apiVersion, kind, name, uid } = owner;
-      const workload = { apiVersion, kind, metadata: { name, uid, namespace: pod.metadata.namespace } };
-      recorder.record({
-        regarding: workload,
-        type,
-        reason,
-        action: "Restore",
-        note: `pod ${pod.metadata.name}: ${note}`,
-      });
+    container: string,
+    outcome: Extract<RestoreDecision, { type: "settle" }>["outcome"],
+  ): Told | undefined => {
+    switch (outcome.type) {
+      case "restored":
+        return {
+          type: "Normal",
+          reason: "Restored",
+          note: restoredNote(pod, container, outcome.checkpoint),
+        };
+      case "lost": {
+        const { code, advice } = outcome.error;
+        const type = code === "NoCheckpoint" ? "Normal" : "Warning";
+        return { type, reason: code, note: `container ${container}: ${advice}` };
+      }
+      case "fresh":
+        return undefined;
+      default:
+        return outcome satisfies never;
     }
+  };
+
+  /**
+   * Writes the pod's condition, and gives the pod as it is then. Before what it tells of is written: whoever is killed
+   * between the two decides, and tells, once more; the other way round nobody would.
+   */
+  const say = async (pod: Pod, { reason, note }: Told): Promise<Pod> => {
     const status = reason === "Restored" ? "True" : reason === "Restoring" ? "Unknown" : "False";
     const old = pod.status?.conditions?.find((c) => c.type === RESTORED);
-    if (old?.reason === reason && old.message === note) return;
+    if (old?.reason === reason && old.message === note) return pod;
     const condition = {
       type: RESTORED,
       status,
@@ -341,21 +385,35 @@ export function restoreController(context: Context): Controller {
       lastTransitionTime:
         (old?.status === status ? old.lastTransitionTime : undefined) ?? now().toISOString(),
     };
-    await client.patch(
-      pods,
-      pod.metadata,
-      {
-        type: "strategic",
-        body: { metadata: { uid: pod.metadata.uid }, status: { conditions: [condition] } },
-      },
-      { subresource: "status" },
-    );
+    return await writeCondition(client, pods, pod, condition);
+  };
+
+  /** Of what is not followed by a write of the pod. */
+  const announce = async (pod: Pod, protection: Protection | undefined, told: Told): Promise<void> => {
+    await say(pod, told);
+    tell(pod, protection, told);
+  };
+
+  /** An Event on the pod and on its workload. */
+  const tell = (pod: Pod, protection: Protection | undefined, { type, reason, note }: Told): void => {
+    recorder.record({ regarding: pod, type, reason, action: "Restore", note });
+    const owner = protection && controllerOf(protection.schedule);
+    if (owner === undefined) return;
+    const { apiVersion, kind, name, uid } = owner;
+    const workload = { apiVersion, kind, metadata: { name, uid, namespace: pod.metadata.namespace } };
+    recorder.record({
+      regarding: workload,
+      type,
+      reason,
+      action: "Restore",
+      note: `pod ${pod.metadata.name}: ${note}`,
+    });
   };
 
   return new Controller({
     name: "restore",
     log,
-    metrics: context.metrics,
+    metrics,
     workers: 8,
     reconcile,
     sources: [

@@ -486,7 +486,8 @@ function firstRecord(input: RestoreInput, standing: Checkpoint | "unknown" | und
   };
 }
 
-const passOver = (record: ContainerRecord, checkpoint: string): ContainerRecord => ({
+/** The record with one more Checkpoint that is not tried for this run. */
+export const passOver = (record: ContainerRecord, checkpoint: string): ContainerRecord => ({
   ...record,
   passedOver: [...(record.passedOver ?? []), checkpoint].slice(-MAX_PASSED_OVER),
 });

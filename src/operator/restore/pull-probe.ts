@@ -81,11 +81,13 @@ export class PullProbe {
     const image = await this.#probeImage(node);
     if (image instanceof KcrError) return image;
     const ref: ObjectName = { namespace, name: `kcr-pull-probe-${hash(node)}` };
-    const remove = async (): Promise<void> => {
-      await client.delete(pods, ref, { gracePeriodSeconds: 0 }).catch(absent);
+    // That very pod: the next leader's may have its name by now.
+    const remove = async (uid: string | undefined): Promise<void> => {
+      if (uid === undefined) return;
+      await client.delete(pods, ref, { preconditions: { uid }, gracePeriodSeconds: 0 }).catch(absent);
     };
     // One left behind by a leader that was killed answers a question of then.
-    await remove();
+    await remove((await client.get(pods, ref).catch(absent))?.metadata.uid);
     const deadline = now().getTime() + PATIENCE_MS;
     let uid: string | undefined;
     try {
@@ -111,7 +113,7 @@ export class PullProbe {
         "the pull probe could not be made; the node is taken to be able to pull",
       );
     } finally {
-      await remove();
+      await remove(uid);
     }
     return undefined;
   }

@@ -156,11 +156,11 @@ export function retentionControllers(
     const uids = new Set(planned.map(({ checkpoint }) => checkpoint.metadata.uid));
     for (const removal of confirmed.filter(({ checkpoint }) => uids.has(checkpoint.metadata.uid))) {
       if (!rate.tryTake()) return false;
-      const { checkpoint, why, policy, bytes } = removal;
+      const { checkpoint, why, policy, by: rule, bytes } = removal;
       if (!(await erase(checkpoints, checkpoint))) continue;
       const { namespace, name } = checkpoint.metadata;
-      metrics?.increment("kcr_retention_removed_total", {});
-      metrics?.increment("kcr_retention_removed_bytes_total", {}, bytes);
+      metrics?.increment("kcr_retention_removed_total", { rule });
+      metrics?.increment("kcr_retention_removed_bytes_total", { rule }, bytes);
       log.info({ namespace, checkpoint: name, why, policy, bytes }, "a checkpoint goes");
       recorder.record({
         regarding: { ...checkpoint, apiVersion: `${checkpoints.group}/${checkpoints.version}` },

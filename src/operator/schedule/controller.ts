@@ -5,6 +5,7 @@ import { asKcrError, KcrError } from "../../api/errors.ts";
 import { isGood, isTerminal, schedules } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import type { CheckpointSchedule, ScheduleStatus } from "../../api/schedule.ts";
+import { clockChanges } from "../../kube/clock.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
@@ -25,7 +26,7 @@ const SUCCEEDING = "Succeeding";
  * Guarantees: killed between the two steps the slot is decided again, and the requests have the same names.
  */
 export function scheduleController(context: Context): Controller {
-  const { client, caches, recorder, log, now } = context;
+  const { client, caches, recorder, tracer, log, now } = context;
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
     const schedule = caches.schedules.get(namespace, name);
@@ -71,7 +72,7 @@ export function scheduleController(context: Context): Controller {
           );
           continue;
         }
-        await ensureRequest(client, schedule, target, decision.run);
+        await ensureRequest(client, schedule, target, decision.run, tracer !== undefined);
       }
       if (targets.length === 0) {
         const none = new KcrError("NoMatchingPods", "no running pod matches the selector");
@@ -152,6 +153,7 @@ export function scheduleController(context: Context): Controller {
     reconcile,
     sources: [
       changesOf(caches.schedules),
+      clockChanges(now, () => caches.schedules.list().map(({ metadata }) => metadata)),
       changesOf(caches.checkpoints, scheduleOf),
       changesOf(caches.requests, (request) => {
         const ref = request.spec.checkpointScheduleRef;

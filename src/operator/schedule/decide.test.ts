@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decideSchedule } from "./decide.ts";
+import { decideSchedule, spreadMs } from "./decide.ts";
 import { targetsOf } from "./targets.ts";
 
 const createdTime = new Date("2026-01-01T00:00:30Z");
@@ -80,6 +80,118 @@ describe("a schedule", () => {
         expect(runs).toEqual([...new Set(runs)].sort((a, b) => a - b));
       }),
     );
+  });
+});
+
+describe("a schedule under a clock that is set", () => {
+  const minute = 60_000;
+  const interval = 5 * minute;
+  const phase = fc.record({
+    /** By how much the clock is set, and how long it then goes on. */
+    jumpMs: fc.oneof(
+      fc.integer({ min: -20_000, max: 20_000 }),
+      fc.integer({ min: -360, max: 360 }).map((n) => n * minute),
+    ),
+    forMs: fc.integer({ min: 0, max: 40 * minute }),
+  });
+  const place = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
+
+  it("runs every slot whose moment comes while it goes on, once each, and catches up one at most", () => {
+    fc.assert(
+      fc.property(fc.array(phase, { maxLength: 8 }), place, (phases, place) => {
+        const spread = spreadMs(interval, place);
+        const ran = new Set<number>();
+        let lastRunTime: Date | undefined;
+        let clock = createdTime.getTime();
+        let furthest = clock;
+        for (const { jumpMs, forMs } of phases) {
+          const from = clock + jumpMs;
+          const until = from + forMs;
+          const runs: number[] = [];
+          for (clock = from; clock <= until; ) {
+            const decision = decideSchedule({ ...base, lastRunTime, place }, new Date(clock));
+            if (decision.run !== undefined) runs.push(decision.run.getTime());
+            ({ lastRunTime } = decision);
+            expect(decision.nextRunTime.getTime()).toBeGreaterThan(clock);
+            clock = decision.nextRunTime.getTime();
+          }
+          clock = until;
+          expect(runs).toEqual([...new Set(runs)].sort((a, b) => a - b));
+          for (const run of runs) ran.add(run);
+          // The newest slot whose moment was over when the clock was set.
+          const missed = Math.floor((from - spread) / interval) * interval;
+          expect(runs.filter((slot) => slot <= missed).length).toBeLessThanOrEqual(1);
+          // Where the clock has been ahead of this, there was a checkpoint at that moment.
+          if (from >= furthest && missed > createdTime.getTime()) expect(ran).toContain(missed);
+          for (let slot = missed + interval; slot + spread <= until; slot += interval) {
+            if (slot > createdTime.getTime()) expect(ran).toContain(slot);
+          }
+          furthest = Math.max(furthest, until);
+        }
+        // The slot's time is in the name of its requests: one that is decided again makes no second one.
+        for (const slot of ran) expect(slot % interval).toBe(0);
+      }),
+    );
+  });
+  it("does not lose a slot whose moment was still to come when the clock was set back", () => {
+    const half = { ...base, place: 0.5, lastRunTime: at("09:00:00") };
+    const decision = decideSchedule(half, at("00:05:10"));
+    expect(decision).toEqual({ nextRunTime: at("00:05:15"), lastRunTime: at("00:00:00") });
+    const { lastRunTime } = decision;
+    expect(decideSchedule({ ...half, lastRunTime }, at("00:05:15")).run).toEqual(at("00:05:00"));
+  });
+  it("does not announce a slot again that was decided before the clock was set back", () => {
+    const decided = { ...base, place: 0.5, lastRunTime: at("00:05:00") };
+    expect(decideSchedule(decided, at("00:05:10"))).toEqual({
+      nextRunTime: at("00:10:15"),
+      lastRunTime: at("00:05:00"),
+    });
+  });
+});
+
+describe("a schedule in a zone that changes its clocks", () => {
+  /** All that runs between two times, looked at when it says so. */
+  const runsOf = (expression: string, timeZone: string, from: string, until: string): string[] => {
+    const runs: string[] = [];
+    let lastRunTime: Date | undefined;
+    for (let now = new Date(from); now <= new Date(until); ) {
+      const decision = decideSchedule(
+        { ...base, expression, timeZone, createdTime: new Date(from), lastRunTime },
+        now,
+      );
+      if (decision.run !== undefined) runs.push(decision.run.toISOString().slice(5, 16));
+      lastRunTime = decision.lastRunTime;
+      now = decision.nextRunTime;
+    }
+    return runs;
+  };
+
+  it.each([
+    ["Europe/Berlin", "30 2 * * *", "2026-03-28T12:00Z", ["03-29T01:00", "03-30T00:30"]],
+    ["Europe/Berlin", "30 2 * * *", "2026-10-24T12:00Z", ["10-25T00:30", "10-26T01:30"]],
+    ["America/New_York", "30 2 * * *", "2026-03-07T12:00Z", ["03-08T07:00", "03-09T06:30"]],
+    ["America/New_York", "30 1 * * *", "2026-10-31T12:00Z", ["11-01T05:30", "11-02T06:30"]],
+    // Half an hour.
+    ["Australia/Lord_Howe", "15 2 * * *", "2026-10-02T20:00Z", ["10-03T15:30", "10-04T15:15"]],
+    ["Australia/Lord_Howe", "45 1 * * *", "2026-04-03T20:00Z", ["04-04T14:45", "04-05T15:15"]],
+  ])("%s runs %s from %s once a day", (zone, expression, from, runs) => {
+    const until = new Date(Date.parse(from) + 46 * 3_600_000).toISOString();
+    expect(runsOf(expression, zone, from, until)).toEqual(runs);
+  });
+
+  it.each([
+    ["Europe/Berlin", "2026-03-29T00:00Z"],
+    ["Europe/Berlin", "2026-10-24T23:00Z"],
+    ["America/New_York", "2026-03-08T05:00Z"],
+    ["America/New_York", "2026-11-01T04:00Z"],
+    ["Australia/Lord_Howe", "2026-10-03T14:00Z"],
+    ["Australia/Lord_Howe", "2026-04-04T13:00Z"],
+  ])("%s goes on every quarter of an hour from %s", (zone, from) => {
+    const every = Array.from({ length: 16 }, (_, n) =>
+      new Date(Date.parse(from) + (n + 1) * 900_000).toISOString().slice(5, 16),
+    );
+    const until = new Date(Date.parse(from) + 16 * 900_000).toISOString();
+    expect(runsOf("*/15 * * * *", zone, from, until)).toEqual(every);
   });
 });
 

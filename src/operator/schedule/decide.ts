@@ -23,6 +23,8 @@ export interface ScheduleDecision {
   nextRunTime: Date;
 }
 
+const EPOCH = new Date(0);
+
 /** What is due at the same moment in many schedules is spread over a tenth of the time to the next slot, or this. */
 const MOST_SPREAD_MS = 60_000;
 
@@ -46,19 +48,21 @@ export function spreadMs(intervalMs: number, place: number): number {
 export function decideSchedule(input: ScheduleInput, now: Date): ScheduleDecision {
   const cadence = parseCron(input.expression, input.timeZone);
   const last = input.lastRunTime ?? input.createdTime;
-  // A time that lies ahead was written by a clock that ran ahead: it must not stop the schedule until then.
-  const isAhead = last > now;
-  const since = isAhead ? now : last;
   const actAt = (slot: Date): Date => {
     const interval = cadence.after(slot).getTime() - slot.getTime();
     return new Date(slot.getTime() + spreadMs(interval, input.place ?? 0));
   };
-  const newest = cadence.latest(since, now);
-  // Its own moment has not come: it is the next one.
+  const newest = cadence.latest(EPOCH, now);
+  // Its own moment has not come: it is the next one, unless a clock that ran ahead has had its moment.
   const ahead = newest !== undefined && actAt(newest) > now ? newest : undefined;
-  const due = ahead === undefined ? newest : cadence.latest(since, new Date(ahead.getTime() - 1));
-  const nextRunTime = actAt(ahead ?? cadence.after(now));
-  if (due === undefined) return { nextRunTime, lastRunTime: isAhead ? now : input.lastRunTime };
+  const until = ahead === undefined ? now : new Date(ahead.getTime() - 1);
+  // A time that lies ahead was written by a clock that ran ahead: it must not stop the schedule until then.
+  if (last > now) {
+    return { nextRunTime: actAt(ahead ?? cadence.after(now)), lastRunTime: cadence.latest(EPOCH, until) };
+  }
+  const nextRunTime = actAt(ahead !== undefined && ahead > last ? ahead : cadence.after(now));
+  const due = cadence.latest(last, until);
+  if (due === undefined) return { nextRunTime, lastRunTime: input.lastRunTime };
   // Whole seconds, as the deadline is: whoever is called at a moment comes some milliseconds after it.
   const late = Math.floor((now.getTime() - actAt(due).getTime()) / 1000);
   const deadline = input.startingDeadlineSeconds;

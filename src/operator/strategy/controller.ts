@@ -7,7 +7,7 @@ import { hasHandlerReady } from "../../api/selftest.ts";
 import { type Strategy, strategyOf } from "../../api/strategy.ts";
 import { Controller, changesOf, done, type Outcome, type Source } from "../../kube/controller.ts";
 import { type Node, type ObjectName, type Pod, pods } from "../../kube/resources.ts";
-import { absent, writeStatus } from "../../kube/write.ts";
+import { absent, writeCondition, writeStatus } from "../../kube/write.ts";
 import { BY_NODE, type Context, READY_NODES } from "../context.ts";
 import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
 import { podSummary, scheduleSummary } from "./decide.ts";
@@ -60,15 +60,7 @@ export function strategyControllers(context: Context): Controller[] {
       summary === undefined
         ? { $patch: "delete", type: STRATEGY }
         : { type: STRATEGY, ...summary, lastTransitionTime: since ?? now().toISOString() };
-    const { uid } = pod.metadata;
-    await client
-      .patch(
-        pods,
-        { namespace, name },
-        { type: "strategic", body: { metadata: { uid }, status: { conditions: [condition] } } },
-        { subresource: "status" },
-      )
-      .catch(absent);
+    await writeCondition(client, pods, pod, condition).catch(absent);
     return done;
   };
 

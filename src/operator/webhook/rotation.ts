@@ -1,3 +1,4 @@
+import { applyNew } from "../../kube/apply.ts";
 import type { Cache } from "../../kube/cache.ts";
 import type { Client } from "../../kube/client.ts";
 import { again, Controller, changesOf, type Outcome } from "../../kube/controller.ts";
@@ -9,6 +10,7 @@ import {
   secrets,
 } from "../../kube/resources.ts";
 import { absent } from "../../kube/write.ts";
+import { USER_AGENT } from "../context.ts";
 import { bundleOf, fromSecretData, renew, toSecretData } from "./certificate.ts";
 
 /** Name of the Secret, in kcr's namespace, and of the Service. */
@@ -49,12 +51,9 @@ export function rotationController(options: {
     if (wanted !== current) {
       const data = toSecretData(wanted);
       if (secret === undefined) {
-        // Applied, for an account can be allowed to create one object of a certain name only so.
-        await client.apply(
-          secrets,
-          { metadata: { ...name, labels: { "app.kubernetes.io/part-of": "kcr" } }, data },
-          { fieldManager: "kcr-operator" },
-        );
+        const labels = { "app.kubernetes.io/part-of": "kcr" };
+        const object = { metadata: { ...name, labels }, data };
+        await applyNew(client, secrets, object, { fieldManager: USER_AGENT });
       } else {
         const { resourceVersion } = secret.metadata;
         await client.patch(secrets, name, { type: "merge", body: { metadata: { resourceVersion }, data } });

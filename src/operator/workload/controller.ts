@@ -10,7 +10,7 @@ import { Controller, changesOf, done, type Outcome } from "../../kube/controller
 import { isAlreadyExists } from "../../kube/errors.ts";
 import { controllerOf, ownerReference } from "../../kube/owner.ts";
 import type { ObjectName, Resource } from "../../kube/resources.ts";
-import { absent } from "../../kube/write.ts";
+import { absent, writeCondition } from "../../kube/write.ts";
 import { readAnnotations } from "../../retention/rules.ts";
 import type { Context } from "../context.ts";
 import { decideWorkload } from "./decide.ts";
@@ -138,8 +138,8 @@ export function workloadController(
     /** An Event on the workload, and its condition. */
     async function tell(error: KcrError): Promise<void> {
       const { code: reason, advice } = error;
-      recorder.record({ regarding: workload!, type: "Warning", reason, action: "Protect", note: advice });
       await say(workload!, { status: "False", reason, message: advice });
+      recorder.record({ regarding: workload!, type: "Warning", reason, action: "Protect", note: advice });
     }
   };
 
@@ -154,15 +154,7 @@ export function workloadController(
       next === undefined
         ? { $patch: "delete", type: PROTECTED }
         : { type: PROTECTED, ...next, lastUpdateTime: time, lastTransitionTime: time };
-    const { uid, namespace, name } = workload.metadata;
-    await client
-      .patch(
-        resource,
-        { namespace, name },
-        { type: "strategic", body: { metadata: { uid }, status: { conditions: [condition] } } },
-        { subresource: "status" },
-      )
-      .catch(absent);
+    await writeCondition(client, resource, workload, condition).catch(absent);
   };
 
   /** Whether nothing is left to do by what the caches say: what they do not say yet leads here again. */
@@ -184,11 +176,11 @@ export function workloadController(
     );
   };
 
-  /** The workload for which a schedule of that name would be taken. */
-  const workloadOf = (schedule: string): string =>
-    resource.kind === "Deployment"
-      ? schedule
-      : schedule.replace(new RegExp(`-${resource.kind.toLowerCase()}$`), "");
+  /** The workload for which a schedule of that name would be taken, if it can be one of this kind. */
+  const workloadOf = ({ metadata: { namespace, name } }: CheckpointSchedule): ObjectName[] => {
+    const suffix = scheduleName("", resource.kind);
+    return name.endsWith(suffix) ? [{ namespace, name: name.slice(0, name.length - suffix.length) }] : [];
+  };
 
   /** Whether more than its status has changed. */
   const concernsOwner = (schedule: CheckpointSchedule, previous: CheckpointSchedule | undefined): boolean => {
@@ -206,6 +198,7 @@ export function workloadController(
     name: `workload-${resource.kind.toLowerCase()}`,
     log: context.log,
     metrics: context.metrics,
+    workers: 4,
     reconcile,
     sources: [
       changesOf(workloads),
@@ -215,7 +208,7 @@ export function workloadController(
         return owner?.kind === resource.kind
           ? [{ namespace: schedule.metadata.namespace, name: owner.name }]
           : // A schedule of a workload's name that is gone frees the name.
-            [{ namespace: schedule.metadata.namespace, name: workloadOf(schedule.metadata.name) }];
+            workloadOf(schedule);
       }),
     ],
   });

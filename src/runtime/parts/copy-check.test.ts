@@ -101,6 +101,15 @@ describe("a damaged copy is told apart", () => {
     expect((error as Error).message).toMatch(message);
   });
 
+  it("from one that an agent of a later version made, which is to stay", async () => {
+    index({ version: 99, files: "elsewhere" });
+    await expect(checkCopy(dir)).rejects.toMatchObject({
+      code: "ProtocolUnknown",
+      corrupt: false,
+      message: expect.stringContaining("is of protocol 99"),
+    });
+  });
+
   it("from one that is not there or marked already, which need no mark", async () => {
     writeFileSync(join(dir, CORRUPT_MARK), "");
     await expect(checkCopy(dir)).rejects.toMatchObject({ code: "CopyCorrupt", corrupt: false });

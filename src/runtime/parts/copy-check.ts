@@ -5,12 +5,14 @@ import {
   ARCHIVE_REST,
   CHECKPOINT_DIRECTORY,
   COPY_INDEX,
+  COPY_VERSION,
   CORRUPT_MARK,
   type CopyFile,
   type CopyIndex,
   isPageData,
   parseCopyIndex,
 } from "../../store/copy.ts";
+import { laterProtocolIn, ofLaterProtocol } from "../../store/protocol.ts";
 import { errnoOf, PartError } from "./errors.ts";
 import { openRegular, readSmall } from "./open-file.ts";
 
@@ -22,7 +24,7 @@ const AT_ONCE = 4;
  * of the right content, and CRIU would find nothing else beside its images.
  *
  * Errors: `PartError` of code `CopyCorrupt`, `corrupt` unless there is no copy at all, or it is marked already;
- * the signal's reason.
+ * `ProtocolUnknown` for one that an agent of a later version made; the signal's reason.
  */
 export async function checkCopy(dir: string, signal?: AbortSignal): Promise<CopyIndex> {
   if (lstatSync(join(dir, CORRUPT_MARK), { throwIfNoEntry: false })) {
@@ -53,6 +55,10 @@ async function readIndex(dir: string): Promise<CopyIndex> {
     throw damaged(dir, `${COPY_INDEX} cannot be read`, cause);
   }
   const index = parseCopyIndex(text);
+  const later = laterProtocolIn(text, COPY_VERSION);
+  if (later !== undefined) {
+    throw new PartError("ProtocolUnknown", ofLaterProtocol(`the copy ${basename(dir)}`, later, COPY_VERSION));
+  }
   if (!index) throw damaged(dir, `${COPY_INDEX} is no index`);
   return index;
 }

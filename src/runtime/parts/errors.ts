@@ -1,5 +1,10 @@
 /** Those of kcr's error codes (src/api/errors.ts) that the parts of a restore can end with. */
-export type PartErrorCode = "CopyCorrupt" | "ArchiveInvalid" | "DiskFull" | "RestoreFailed";
+export type PartErrorCode =
+  | "CopyCorrupt"
+  | "ArchiveInvalid"
+  | "DiskFull"
+  | "ProtocolUnknown"
+  | "RestoreFailed";
 
 /** Why one step of a restore cannot be done. The message names the file. */
 export class PartError extends Error {

@@ -1,25 +1,32 @@
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { HANDLER_NOTE, type HandlerNote } from "../../store/copy.ts";
+import { isKnown, laterProtocolIn, ofLaterProtocol } from "../../store/protocol.ts";
 import { PartError } from "./errors.ts";
 import { readSmall } from "./open-file.ts";
 
+/** The protocol that this code writes (src/store/protocol.ts). */
 export const HANDLER_NOTE_VERSION = 1;
 const NOTE_LIMIT = 4 * 1024 * 1024;
 
 /**
  * What the handler wrote into a checkpoint; undefined for one that it did not see being taken. Errors: `PartError`
- * for what is no note.
+ * for what is no note, or one of a later protocol.
  */
 export async function readHandlerNote(copyDir: string): Promise<HandlerNote | undefined> {
   const path = join(copyDir, HANDLER_NOTE);
   if (!lstatSync(path, { throwIfNoEntry: false })) return undefined;
-  const note = parseHandlerNote(await readSmall(path, NOTE_LIMIT));
+  const text = await readSmall(path, NOTE_LIMIT);
+  const note = parseHandlerNote(text);
+  const later = laterProtocolIn(text, HANDLER_NOTE_VERSION);
+  if (later !== undefined) {
+    throw new PartError("ProtocolUnknown", ofLaterProtocol(HANDLER_NOTE, later, HANDLER_NOTE_VERSION));
+  }
   if (!note) throw new PartError("ArchiveInvalid", `${HANDLER_NOTE} is no note of the handler's`);
   return note;
 }
 
-/** The note in that text; undefined for what is none, or of a version that is not known. */
+/** The note in that text; undefined for what is none, or of a later protocol. */
 export function parseHandlerNote(text: string): HandlerNote | undefined {
   let value: Partial<HandlerNote> | null;
   try {
@@ -27,7 +34,7 @@ export function parseHandlerNote(text: string): HandlerNote | undefined {
   } catch {
     return undefined;
   }
-  if (typeof value !== "object" || value?.version !== HANDLER_NOTE_VERSION) return undefined;
+  if (typeof value !== "object" || value === null || !isKnown(value, HANDLER_NOTE_VERSION)) return undefined;
   const isWhole =
     typeof value.node === "string" &&
     Array.isArray(value.lowerDirectories) &&

@@ -142,7 +142,9 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
 
   it("brings a container's connections to itself back, or closes them, as the pod asks for", async () => {
     const conf = "/etc/criu/runc.conf";
-    await onNode(`cp ${conf} ${conf}.kept; sed -i /tcp-close/d ${conf}`);
+    // Connections that are to be brought back must not change while they are saved.
+    const change = `/tcp-close/d; s/^network-lock .*/network-lock nftables/`;
+    await onNode(`cp ${conf} ${conf}.kept; sed -i '${change}' ${conf}`);
     try {
       const pod = await deploy("talker", await talker(world));
       await counts(world, pod);
@@ -241,6 +243,21 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     expect((await world.ended("all")).status?.phase).toBe("Completed");
     expect(await checkpointsOf(pod)).toHaveLength(1);
     await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
+  });
+
+  it("whose runtime and kubelet are killed meanwhile: the container runs on, and the request ends with one Checkpoint", async () => {
+    const pod = await deployLarge("runtime");
+    const killed = (["containerd", "kubelet"] as const).map((program) =>
+      kcr.killProgramOnce(node, program, atStep(pod, "dumping")),
+    );
+    await world.ask("runtime", { podReference: { name: pod.metadata.name } });
+    await Promise.all(killed);
+    await runs(pod);
+    expect((await world.ended("runtime")).status?.phase).toBe("Completed");
+    expect(await checkpointsOf(pod)).toHaveLength(1);
+    await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
+    await world.cluster.waitReady();
+    await kcr.whole();
   });
 
   it("finds memory and files of one instant, ten times", async () => {

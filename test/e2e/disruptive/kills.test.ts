@@ -89,7 +89,12 @@ describe.skipIf(cluster === undefined)("killed", () => {
     [
       "the runtime, while it writes the archive",
       LARGER_BYTES,
-      (node, pod) => kcr.killRuntimeOnce(node, archiveBegun(pod)),
+      (node, pod) => kcr.killProgramOnce(node, "containerd", archiveBegun(pod)),
+    ],
+    [
+      "the kubelet, while CRIU dumps",
+      LARGE_BYTES,
+      (node, pod) => kcr.killProgramOnce(node, "kubelet", dumpLog(pod)),
     ],
   ])("%s: the request ends, with one Checkpoint and no archive left over", async (_, bytes, kill) => {
     const name = `dump-${++dumps}`;

@@ -4,6 +4,7 @@ import { findCondition } from "../../../src/api/conditions.ts";
 import { checkpoints, isGood } from "../../../src/api/kinds.ts";
 import type { Pod } from "../../../src/kube/resources.ts";
 import { absent } from "../../../src/kube/write.ts";
+import type { Digest } from "../../../src/oci/digest.ts";
 import { Installation } from "../../support/installation.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { counter, RARELY, redis, redisCommand, World } from "../../support/world.ts";
@@ -100,6 +101,28 @@ describe.skipIf(cluster === undefined)("the registry", () => {
     expect(now.spec?.containers[0]?.image).toBe(checkpoint.status?.runtimeImage);
     expect(await redisCommand(ip, "GET greeting")).toContain("hello");
     await world.event("Restored", pod.metadata.name);
+  });
+
+  it("that has lost an image: that is seen before the pod is touched, and the next older one is restored", async () => {
+    const pod = await world.deploy({ name: "lost", schedule: RARELY, containers: [redis(world)] });
+    const ip = pod.status?.podIP ?? "";
+    expect(await redisCommand(ip, "SET greeting older")).toBe("+OK");
+    const older = await world.checkpoint(pod);
+    expect(await redisCommand(ip, "SET greeting newer")).toBe("+OK");
+    const newer = await world.checkpoint(pod);
+    const { checkpointImage = "", imageDigest = "" } = newer.status ?? {};
+    await using registry = kcr.registry();
+    expect(await registry.deleteManifest(checkpointImage, imageDigest as Digest)).toBe(true);
+
+    await world.crash(pod);
+    expect(await redisCommand(ip, "GET greeting")).toContain("older");
+    expect(await world.image(pod)).toBe(older.status?.runtimeImage);
+    for (const about of [pod.metadata.name, newer.metadata.name]) await world.event("ImageMissing", about);
+    const told = await get(newer.metadata.name);
+    expect(findCondition(told.status?.conditions, "Restorable")).toMatchObject({
+      status: "False",
+      reason: "ImageMissing",
+    });
   });
 
   it("that is down while a Checkpoint is deleted: the object waits, says so, and goes with its manifest", async () => {

@@ -138,7 +138,7 @@ describe.skipIf(cluster === undefined)("what no policy keeps", () => {
       await startAgain();
       await waitFor(
         "the agent to be at work",
-        async () => (await kcr.metric(await kcr.agent(node), "kcr_disk_free_bytes")) > 0,
+        async () => (await kcr.metric(await kcr.agent(node), "kcr_disk_room_bytes")) > 0,
       );
       expect(await kcr.archives(node)).toContain(stray);
       await world.client.patch(clusterRetentions, policy.metadata, {
