@@ -307,8 +307,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "one container is dumped twice at once",
     file: "src/agent/slots.ts",
-    find: "if (this.#held.has(key) || this.#held.size >= this.#limit) return undefined;",
-    replace: "if (this.#held.size >= this.#limit) return undefined;",
+    find: "if (this.#held.has(key) || this.isFull) return undefined;",
+    replace: "if (this.isFull) return undefined;",
     test: unit("src/agent/slots.test.ts", "never two to one container"),
   },
   {

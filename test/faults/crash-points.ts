@@ -34,6 +34,7 @@ export const OPERATOR_CRASH_POINTS: CrashPoints = {
   "operator/restore/pull-probe pushProbeImage: PUT registry manifests": "it is there",
   "operator/restore/pull-probe #probe: create pods": "a node is asked whether it can pull",
   "operator/restore/pull-probe remove: delete pods": "it has answered",
+  "operator/restore/missing-image tellMissing: patch checkpoints/status": "one has lost its image",
   "operator/restore/controller say: patch pods/status": "a pod says how its restore goes",
   "operator/restore/controller writePod: patch pods image": "a container gets a Checkpoint's image",
   "operator/restore/controller countRestore: patch checkpoints/status": "the restore is counted",

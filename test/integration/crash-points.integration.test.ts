@@ -64,7 +64,8 @@ describe.skipIf(inject("kubeconfig") === undefined)(
     const { of, named } = {
       of: async (pod: Pod): Promise<Checkpoint[]> =>
         (await stage.client.list(checkpoints, { namespace: stage.namespace })).items.filter(
-          ({ status }) => status?.lineage?.podUID === pod.metadata.uid,
+          ({ metadata, status }) =>
+            status?.lineage?.podUID === pod.metadata.uid && !metadata.name.startsWith("far"),
         ),
       named: (name: string) => ({ namespace: stage.namespace, name }),
     };
@@ -130,9 +131,10 @@ describe.skipIf(inject("kubeconfig") === undefined)(
       name: string,
       status: CheckpointStatus,
       node = OTHER_NODE,
+      finalizers = [ARCHIVE_FINALIZER, IMAGE_FINALIZER],
     ): Promise<Checkpoint> => {
       const made = await stage.client.create(checkpoints, {
-        metadata: { ...named(name), finalizers: [ARCHIVE_FINALIZER, IMAGE_FINALIZER] },
+        metadata: { ...named(name), finalizers },
         spec: {
           checkpointData: `checkpoint-${name}.tar`,
           checkpointTimestamp: new Date().toISOString(),
@@ -264,11 +266,18 @@ describe.skipIf(inject("kubeconfig") === undefined)(
 
     it("restore a container that crashed by its image", async () => {
       const [taken] = await of(web);
+      const lineage = { podUID: web.metadata.uid ?? "", containerID: "web-0", restartCount: 0 };
+      const place = {
+        checkpointImage: taken?.status?.checkpointImage,
+        imageDigest: `sha256:${"c".repeat(64)}`,
+      };
+      const lost = await elsewhere("far-image", { ...good("c"), lineage, ...place }, NODE, []);
       await stage.run(web, 1);
       await stage.until(
         "the image to be the Checkpoint's",
         async () => (await stage.imageNow(web)) === taken?.status?.runtimeImage,
       );
+      expect(isGood(await stage.client.get(checkpoints, lost.metadata))).toBe(false);
       await stage.run(web, 2);
       await stage.until("the run to be noted", async () => {
         const record = readRecords(await stage.podNow(web))["app"];

@@ -245,21 +245,6 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
   });
 
-  it("whose runtime and kubelet are killed meanwhile: the container runs on, and the request ends with one Checkpoint", async () => {
-    const pod = await deployLarge("runtime");
-    const killed = (["containerd", "kubelet"] as const).map((program) =>
-      kcr.killProgramOnce(node, program, atStep(pod, "dumping")),
-    );
-    await world.ask("runtime", { podReference: { name: pod.metadata.name } });
-    await Promise.all(killed);
-    await runs(pod);
-    expect((await world.ended("runtime")).status?.phase).toBe("Completed");
-    expect(await checkpointsOf(pod)).toHaveLength(1);
-    await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
-    await world.cluster.waitReady();
-    await kcr.whole();
-  });
-
   it("finds memory and files of one instant, ten times", async () => {
     const pod = await deployTorn(world, "torn");
     for (let i = 0; i < 10; i += 1) {
