@@ -41,7 +41,8 @@ export const containerRecord = z.object({
       after: z.int().min(0),
       replaces: z.string(),
       startedTime: z.string(),
-      /** Since when the container cannot be created or its image not be pulled. */
+      /** Whether the image cannot be pulled, or the container not be created; and since when. */
+      failing: z.enum(["Pull", "Create"]).optional(),
       failingSince: z.string().optional(),
       /** Decided while the kubelet was about to restart the container: one more run may be of the old image. */
       unsure: z.boolean().optional(),

@@ -1,4 +1,6 @@
+import { request } from "node:http";
 import type { AddressInfo } from "node:net";
+import { networkInterfaces } from "node:os";
 import { Worker } from "node:worker_threads";
 import { pino } from "pino";
 import { expect, onTestFinished, test } from "vitest";
@@ -23,8 +25,27 @@ async function serve(given: { ready?: boolean; alive?: boolean } = {}) {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, init);
     return [response.status, (await response.text()).trim()];
   };
-  return { ask, log, given };
+  return { ask, log, given, port };
 }
+
+/** The status that a PUT of a level is answered with, from one address to another. */
+const putFrom = (localAddress: string, host: string, port: number): Promise<number | undefined> =>
+  new Promise((resolve, reject) => {
+    const put = request(
+      { host, port, localAddress, path: "/loglevel", method: "PUT", agent: false },
+      (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      },
+    );
+    put.once("error", reject).end("trace");
+  });
+
+const ownAddresses = (): string[] =>
+  Object.values(networkInterfaces())
+    .flatMap((all) => all ?? [])
+    .filter(({ internal, family }) => !internal && family === "IPv4")
+    .map(({ address }) => address);
 
 test("ready and alive are told apart", async () => {
   const { ask, given } = await serve({ ready: false });
@@ -47,6 +68,25 @@ test("the log level is changed while the program runs, to one that there is", as
   expect((await ask("/loglevel", { method: "PUT", body: "debug".repeat(100_000) }))[0]).toBe(400);
   expect((await ask("/loglevel", { method: "DELETE" }))[0]).toBe(405);
   expect(log.level).toBe("debug");
+});
+
+test("the log level is for loopback alone, at both ends, and for nobody that somebody else speaks for", async () => {
+  const { ask, log, port } = await serve();
+  expect(await putFrom("127.0.0.2", "127.0.0.1", port)).toBe(200);
+  if (networkInterfaces()["lo"]?.some(({ address }) => address === "::1")) {
+    expect(await putFrom("::1", "::1", port)).toBe(200);
+  }
+  log.level = "info";
+  for (const own of ownAddresses()) {
+    expect(await putFrom(own, own, port)).toBe(403);
+    expect(await putFrom("127.0.0.1", own, port)).toBe(403);
+  }
+  for (const header of ["X-Forwarded-For", "Forwarded", "Via"]) {
+    expect((await ask("/loglevel", { method: "PUT", body: "trace", headers: { [header]: "x" } }))[0]).toBe(
+      403,
+    );
+  }
+  expect(log.level).toBe("info");
 });
 
 test("a program that hangs is not healthy", async () => {

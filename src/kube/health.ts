@@ -71,6 +71,14 @@ async function levelOf(log: Leveled, request: IncomingMessage): Promise<Answer> 
   return [200, `${wanted}\n`];
 }
 
-/** By the connection, not by what a header says. A port that is forwarded into a pod comes from its loopback too. */
-const isLocal = ({ socket: { remoteAddress = "" } }: IncomingMessage): boolean =>
-  remoteAddress === "::1" || /^(::ffff:)?127\./.test(remoteAddress);
+/**
+ * By both ends of the connection: the proxies of service meshes call on a pod's own address from its loopback. A port
+ * that is forwarded into a pod ends at its loopback too. What a header says can only take the right away.
+ */
+const isLocal = ({ socket: { remoteAddress, localAddress }, headers }: IncomingMessage): boolean =>
+  [remoteAddress, localAddress].every(isLoopback) && !FORWARDED.some((name) => name in headers);
+
+const isLoopback = (address = ""): boolean => address === "::1" || /^(::ffff:)?127\./.test(address);
+
+/** What a proxy tells of whom it speaks for. */
+const FORWARDED = ["forwarded", "via", "x-forwarded-for"];

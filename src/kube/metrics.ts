@@ -103,7 +103,7 @@ export const metricDefinitions = {
   trace_spans_total: {
     type: "counter",
     labels: ["result"],
-    help: "Spans sent to the collector of traces: exported, or dropped because it was away or too slow",
+    help: "Spans for the collector of traces: exported, or dropped because it was away, too slow or refused them, or because of times that it cannot be told",
   },
   events_written_total: { type: "counter", labels: [], help: "Kubernetes Events written" },
   events_lost_total: {

@@ -66,6 +66,31 @@ describe("spans go to the collector", () => {
     expect(collector.requests).toHaveLength(3);
   });
 
+  it("and nowhere else, whatever it answers", async () => {
+    const { collector: elsewhere } = await scene();
+    const { collector, exporter, count } = await scene({ OTEL_EXPORTER_OTLP_HEADERS: "x-api-key=secret" });
+    collector.answers.push(307);
+    collector.location = `${elsewhere.url}/v1/traces`;
+    exporter.write(span(1));
+    await waitFor("it to be dropped", async () => (await count("dropped")) === 1);
+    expect(elsewhere.requests).toEqual([]);
+  });
+
+  it("without those of which no collector can be told, which would cost the others", async () => {
+    const { collector, exporter, count } = await scene();
+    exporter.write(span(1, { start: new Date("0001-01-01T00:00:00Z") }));
+    exporter.write(span(2, { end: new Date(Number.NaN) }));
+    exporter.write(span(3));
+    await waitFor("the span", () => collector.spans.length === 1);
+    expect(await count("dropped")).toBe(2);
+  });
+
+  it("with as much time for an answer as is said, however much", async () => {
+    const { exporter, count } = await scene({ OTEL_EXPORTER_OTLP_TIMEOUT: "3000000000" });
+    exporter.write(span(1));
+    await waitFor("the span", async () => (await count("exported")) === 1);
+  });
+
   it("at the end of the program too, and none is waited for long", async () => {
     const { collector, exporter, count } = await scene();
     for (let n = 1; n <= 3000; n++) exporter.write(span(n));
@@ -81,6 +106,30 @@ describe("spans go to the collector", () => {
     await quick[Symbol.asyncDispose]();
     expect(listening.spans).toHaveLength(1);
   });
+});
+
+it.each([
+  ["an address", { OTEL_EXPORTER_OTLP_ENDPOINT: "http://me:secret@x" }],
+  ["an address that is none", { OTEL_EXPORTER_OTLP_ENDPOINT: "secret" }],
+  ["a scheme", { OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4318/secret" }],
+  ["a header", { OTEL_EXPORTER_OTLP_ENDPOINT: "http://x", OTEL_EXPORTER_OTLP_HEADERS: "a=x%0Asecret" }],
+])("%s with which nothing can be sent is told of once, without what is in it", (_, env) => {
+  const told: unknown[] = [];
+  const log = { ...silent, error: (fields: object, message: string) => void told.push([fields, message]) };
+  expect(otlpFromEnvironment(env, { service: "test", log })).toBeUndefined();
+  expect(told).toHaveLength(1);
+  expect(JSON.stringify(told)).not.toContain("secret");
+});
+
+it("an address is told of without what it asks for", async () => {
+  const { collector } = await scene();
+  const told: unknown[] = [];
+  const log = { ...silent, warn: (fields: object) => void told.push(fields) };
+  const env = { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/t?key=secret` };
+  collector.answers.push(400);
+  otlpFromEnvironment(env, { service: "test", log })?.write(span(1));
+  await waitFor("it to be told of", () => told.length === 1);
+  expect(told).toMatchObject([{ url: `${collector.url}/t` }]);
 });
 
 it.each([

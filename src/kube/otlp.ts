@@ -1,7 +1,7 @@
 import { backoffDelay } from "./backoff.ts";
 import type { Logger } from "./log.ts";
 import { type Metrics, noMetrics } from "./metrics.ts";
-import { delay, follow } from "./signals.ts";
+import { after, delay, follow } from "./signals.ts";
 
 /** Something that took its time and is over. */
 export interface Span {
@@ -66,7 +66,9 @@ export class OtlpExporter implements Tracer, AsyncDisposable {
   }
 
   write(span: Span): void {
-    if (this.#stop.signal.aborted || this.#waiting.length >= MOST_WAITING) {
+    // One that a collector cannot take would cost those that go with it.
+    const isRefused = !isTold(span.start) || !isTold(span.end);
+    if (isRefused || this.#stop.signal.aborted || this.#waiting.length >= MOST_WAITING) {
       this.#count("dropped", 1);
       return;
     }
@@ -95,15 +97,18 @@ export class OtlpExporter implements Tracer, AsyncDisposable {
 
   async #post(spans: readonly Span[], signal: AbortSignal, attempts: number): Promise<void> {
     const { url, headers, timeoutMs, log } = this.#options;
+    const { origin, pathname } = new URL(url);
     const body = JSON.stringify(encodeSpans(spans, this.#options.resource));
     for (let attempt = 1; ; attempt++) {
       using limit = follow(signal);
-      const timer = setTimeout(() => limit.abort(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+      const cancelTimer = after(timeoutMs, () => limit.abort(new Error(`no answer within ${timeoutMs} ms`)));
       try {
         const response = await fetch(url, {
           method: "POST",
           headers: { ...headers, "content-type": "application/json" },
           body,
+          // Headers are for the collector that was named, and for no other.
+          redirect: "manual",
           signal: limit.signal,
         });
         await response.body?.cancel();
@@ -117,11 +122,12 @@ export class OtlpExporter implements Tracer, AsyncDisposable {
       } catch (error) {
         if (attempt >= attempts || signal.aborted) {
           this.#count("dropped", spans.length);
-          log.warn({ url, spans: spans.length, err: error }, "spans could not be sent and are dropped");
+          const to = `${origin}${pathname}`;
+          log.warn({ url: to, spans: spans.length, err: error }, "spans could not be sent and are dropped");
           return;
         }
       } finally {
-        clearTimeout(timer);
+        cancelTimer();
       }
       await delay(backoffDelay(backoff, attempt), signal).catch(() => {});
     }
@@ -160,6 +166,9 @@ const encodeSpan = ({ traceId, spanId, parentSpanId, name, start, end, attribute
   status: error === undefined ? {} : { code: ERROR, message: error },
 });
 
+/** Whether OTLP has a number for it: there is none for times before 1970. */
+const isTold = (time: Date): boolean => time.getTime() >= 0;
+
 const nanoseconds = (time: Date): string => String(BigInt(time.getTime()) * 1_000_000n);
 
 const encodeAttributes = (attributes: Readonly<Record<string, string | number | undefined>>) =>
@@ -186,20 +195,44 @@ export function otlpFromEnvironment(
   const isOff = env["OTEL_SDK_DISABLED"]?.toLowerCase() === "true" || env["OTEL_TRACES_EXPORTER"] === "none";
   if (!url || isOff) return undefined;
   const protocol = of("PROTOCOL") ?? "http/json";
-  if (protocol !== "http/json" || !URL.canParse(url)) {
-    more.log.error({ url, protocol }, "traces are off: they go by http/json to an http(s) address only");
+  const headers = parsePairs(of("HEADERS"));
+  const why =
+    protocol !== "http/json"
+      ? `by http/json and not by ${protocol}`
+      : !isAddress(url)
+        ? "to an http(s) address without a user's name in it"
+        : !areHeaders(headers)
+          ? "with headers that HTTP allows"
+          : undefined;
+  if (why !== undefined) {
+    // Neither address nor headers: either may have a secret in it.
+    more.log.error({ why }, "traces are off: they go as the reason says only");
     return undefined;
   }
   return new OtlpExporter({
     ...more,
     url,
-    headers: parsePairs(of("HEADERS")),
+    headers,
     resource: {
       ...parsePairs(env["OTEL_RESOURCE_ATTRIBUTES"]),
       "service.name": env["OTEL_SERVICE_NAME"] || service,
     },
-    timeoutMs: Number(of("TIMEOUT")) || 10_000,
+    timeoutMs: Math.max(0, Number(of("TIMEOUT"))) || 10_000,
   });
+}
+
+function isAddress(url: string): boolean {
+  const { protocol, username, password } = URL.parse(url) ?? {};
+  return (protocol === "http:" || protocol === "https:") && username === "" && password === "";
+}
+
+function areHeaders(headers: Readonly<Record<string, string>>): boolean {
+  try {
+    new Headers(headers);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** `key=value,key=value`, values escaped as in a URL. What is no pair is left out. */

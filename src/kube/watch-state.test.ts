@@ -214,6 +214,12 @@ const table: Array<
     { type: "ended", premature: true },
     { state: watching(1), reconnect: true, waitMs: 800 },
   ],
+  [
+    "a server that asks to be left alone for a day is asked again in a minute",
+    watching(),
+    failed(429, { retryAfterSeconds: 86_400 }),
+    { state: watching(1), reconnect: true, waitMs: 60_000 },
+  ],
 ];
 
 describe("one step", () => {

@@ -50,6 +50,9 @@ export interface WatchStep<T extends KubeObject> {
 /** Delays between attempts: those of client-go's reflector. */
 const backoff = { baseMs: 800, maxMs: 30_000, jitter: 0.5 };
 
+/** However long the server, or something before it, asks to be left alone: a picture must not grow older than that. */
+const MOST_ASKED_MS = 60_000;
+
 export const firstState: WatchState = { phase: "list", paged: true, failures: 0 };
 
 /**
@@ -133,7 +136,8 @@ function onFailure<T extends KubeObject>(
   random: () => number,
 ): WatchStep<T> {
   const failures = state.failures + 1;
-  const asked = error instanceof ApiError ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
+  const seconds = error instanceof ApiError ? (error.retryAfterSeconds ?? 0) : 0;
+  const asked = Math.min(seconds * 1000, MOST_ASKED_MS);
   const again = { events: [], error, reconnect: true as const };
   if (isGone(error)) {
     // The first 410 needs no pause: the version had merely grown old. In the middle of paging, the next list is

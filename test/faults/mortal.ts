@@ -5,6 +5,7 @@ import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Dispatcher } from "undici";
 import { Client } from "../../src/kube/client.ts";
+import { delay } from "../../src/kube/signals.ts";
 
 /*
  * Loaded into an operator or an agent before anything else (`node --import`), it kills the process with SIGKILL right
@@ -23,12 +24,24 @@ const sources = fileURLToPath(new URL("../../src/", import.meta.url));
 const over = new Set(readFileSync(journal, "utf8").split("\n"));
 Error.stackTraceLimit = 50;
 
-/** Does what is to be done, and is killed before it the first time, after it the second. */
+/** How long a write waits for the one before it, in milliseconds: a dump may last. */
+const TURN_MS = 2_000;
+let turn: Promise<unknown> = Promise.resolve();
+
+/**
+ * Does what is to be done, and is killed before it the first time, after it the second. One after another: of two
+ * writes at once the end of one would take away that of the other, and what is written once has but one.
+ */
 async function mortally<T>(point: string, act: () => Promise<T>): Promise<T> {
-  await dieOnce(`before ${point}`);
-  const result = await act();
-  await dieOnce(`after ${point}`);
-  return result;
+  if (over.has(`before ${point}`) && over.has(`after ${point}`)) return await act();
+  const done = turn.then(async () => {
+    await dieOnce(`before ${point}`);
+    const result = await act();
+    await dieOnce(`after ${point}`);
+    return result;
+  });
+  turn = turn.then(() => Promise.race([done.catch(() => {}), delay(TURN_MS)]));
+  return await done;
 }
 
 async function dieOnce(moment: string): Promise<void> {

@@ -91,20 +91,21 @@ export class Player {
     }
   }
 
-  /** Asks once. What it says may be of another run, which nobody here has ordered. */
-  async listen(): Promise<void> {
+  /** Asks once. What it says may be of another run, which nobody here has ordered. False: it says nothing. */
+  async listen(): Promise<boolean> {
     const reading = await this.#ask();
     if (reading === undefined) {
       const silentMs = Date.now() - (this.#silentSince ?? Date.now());
       this.#silentSince ??= Date.now();
       await this.#find();
-      if (silentMs < PATIENCE_MS) return;
+      if (silentMs < PATIENCE_MS) return false;
       await this.#fail(`it has not answered for ${silentMs / 1000} s`);
       this.#silentSince = undefined;
-    } else {
-      this.#silentSince = undefined;
-      if (!this.#ledger.saw(reading, Date.now())) await this.#unasked();
+      return false;
     }
+    this.#silentSince = undefined;
+    if (!this.#ledger.saw(reading, Date.now())) await this.#unasked();
+    return true;
   }
 
   /** Kills it once more, and waits until it counts on. What it does not, the story tells. */

@@ -23,6 +23,8 @@ export interface Collector extends AsyncDisposable {
   readonly requests: { path: string; headers: IncomingHttpHeaders }[];
   /** Statuses of the next answers; 200 when there are none left. What is not answered with 200 is not taken. */
   readonly answers: number[];
+  /** Where those answers send whoever asks. */
+  location?: string;
   /** Whether it takes requests and answers none. */
   stall: boolean;
 }
@@ -68,6 +70,7 @@ export async function startCollector(): Promise<Collector> {
     self.requests.push({ path: request.url ?? "", headers: request.headers });
     if (self.stall) return;
     const status = self.answers.shift() ?? take(request.headers["content-type"], body);
+    if (self.location !== undefined) response.setHeader("location", self.location);
     response.writeHead(status, { "content-type": "application/json" }).end("{}");
   });
   const take = (type: string | undefined, body: string): number => {
@@ -84,11 +87,11 @@ export async function startCollector(): Promise<Collector> {
     }
     return 200;
   };
-  const self = {
+  const self: { -readonly [key in keyof Collector]: Collector[key] } = {
     url: "",
-    spans: [] as ReceivedSpan[],
-    requests: [] as Collector["requests"],
-    answers: [] as number[],
+    spans: [],
+    requests: [],
+    answers: [],
     stall: false,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();

@@ -143,10 +143,9 @@ const overdueSince = new WeakMap<CheckpointSchedule, number | undefined>();
 function firstMissed({ metadata, spec, status }: CheckpointSchedule): number | undefined {
   const { lastRunTime, lastSuccessfulTime } = status ?? {};
   if (spec.suspend === true || lastRunTime === undefined) return undefined;
-  if (lastSuccessfulTime !== undefined && Date.parse(lastSuccessfulTime) >= Date.parse(lastRunTime)) {
-    return undefined;
-  }
   const since = lastSuccessfulTime ?? metadata.creationTimestamp;
+  // What was due before there was a schedule is nobody's: a clock that ran ahead can have its last run there.
+  if (since !== undefined && Date.parse(since) >= Date.parse(lastRunTime)) return undefined;
   const missed = since === undefined ? undefined : slotAfter(spec, new Date(since));
   return Math.min(Date.parse(lastRunTime), missed?.getTime() ?? Number.POSITIVE_INFINITY);
 }

@@ -174,5 +174,8 @@ describe("how things stand", () => {
   it("nothing is overdue that is suspended or has not begun", () => {
     expect(overdueSeconds(schedule("s", { lastRunTime: "2026-01-01T00:00:00Z" }, true), now())).toBe(0);
     expect(overdueSeconds(schedule("s"), now())).toBe(0);
+    const young = schedule("s", { lastRunTime: "2025-12-31T00:00:00Z" });
+    young.metadata.creationTimestamp = "2025-12-31T23:30:00Z";
+    expect(overdueSeconds(young, now())).toBe(0);
   });
 });

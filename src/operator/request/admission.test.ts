@@ -15,6 +15,7 @@ const waiting = (
   },
   node: more.node ?? "a",
   savedTime: more.savedTime,
+  ...(more.isNodeDown && { isNodeDown: true }),
 });
 const names = (some: readonly Waiting[]) => some.map(({ request }) => request.metadata.name);
 const limits = { perCluster: 3, perNode: 2 };
@@ -148,5 +149,15 @@ describe("of the requests that wait", () => {
       request.status = { conditions: [{ ...said, lastTransitionTime: "2026-01-01T00:00:06Z" }] };
     }
     expect(chooseTold(held, at(7))).toEqual({ told: held.slice(64), isMore: false });
+  });
+  it("says what it waits for now: its node no more, once that is ready", () => {
+    const says = (one: Waiting): Waiting => {
+      const condition = { type: ACCEPTED, status: "False" as const, reason: "NodeNotReady", message: "" };
+      one.request.status = { conditions: [{ ...condition, lastTransitionTime: "2026-01-01T00:00:06Z" }] };
+      return one;
+    };
+    const held = [says(waiting("ready")), says(waiting("down", { isNodeDown: true }))];
+    const { told, isMore } = chooseTold(held, new Date("2026-01-01T00:01:00Z"));
+    expect([names(told), isMore]).toEqual([["ready"], false]);
   });
 });

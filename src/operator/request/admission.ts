@@ -109,7 +109,8 @@ export function chooseTold(held: readonly Waiting[], now: Date): { told: Waiting
   let isMore = false;
   for (const one of held) {
     const { metadata, status } = one.request;
-    if (findCondition(status?.conditions, ACCEPTED)?.status === "False") continue;
+    const said = findCondition(status?.conditions, ACCEPTED)?.reason;
+    if (said === "Queued" || (said !== undefined && one.isNodeDown === true)) continue;
     const isLate = now.getTime() - Date.parse(metadata.creationTimestamp ?? "") > QUEUED_AFTER_MS;
     if (isLate && told.length < MOST_TOLD) told.push(one);
     else isMore = true;

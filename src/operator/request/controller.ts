@@ -73,7 +73,10 @@ export function requestControllers(context: Context): Controller[] {
         return again(decision.untilMs);
       case "hold":
         if (!heldSince.has(uid)) heldSince.set(uid, time);
-        await sayWaiting(request, "NodeNotReady", `waits until node ${decision.node} is ready`);
+        // A pod that has only just got its node is looked at again too.
+        if (!nodeReady(decision.node)) {
+          await sayWaiting(request, "NodeNotReady", `waits until node ${decision.node} is ready`);
+        }
         return again(HOLD_MS);
       case "accept":
         await writeStatus(client, requests, request, {

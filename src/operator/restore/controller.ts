@@ -20,7 +20,7 @@ import { writeCondition, writeStatus } from "../../kube/write.ts";
 import { BY_POD, BY_POD_UID, BY_UID, type Context } from "../context.ts";
 import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
 import { decideRestore, mayBeOf, passOver, type RestoreDecision, type RestoreInput } from "./decide.ts";
-import { isImageMissing } from "./missing-image.ts";
+import { MissingImages } from "./missing-image.ts";
 import { PullProbe } from "./pull-probe.ts";
 import { imageObstacle } from "./strategy.ts";
 
@@ -47,6 +47,7 @@ const FORBIDDEN_MS = 30_000;
 export function restoreController(context: Context): Controller {
   const { client, caches, recorder, log, metrics = noMetrics, now, settings } = context;
   const probe = new PullProbe(context);
+  const missingImages = new MissingImages(context);
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
     const pod = caches.pods.get(namespace, name);
@@ -212,7 +213,7 @@ export function restoreController(context: Context): Controller {
         return "written";
       }
       case "swap": {
-        if (decision.to !== undefined && (await isImageMissing(context, pod, decision.to))) {
+        if (decision.to !== undefined && (await missingImages.isMissing(pod, decision.to))) {
           if (decision.asked === true) return FORBIDDEN_MS;
           const { restore: _, ...fresh } = decision.record;
           const standing = readRecords(pod)[container] ?? fresh;

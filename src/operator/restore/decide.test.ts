@@ -318,6 +318,20 @@ describe("a restore under way", () => {
       expect(decision.type).toBe("nothing");
     }
   });
+  it("whose container cannot be created when its image could be pulled at last is tried for as long as any", () => {
+    const pulling = underWay({ failing: "Pull", failingSince: ago(60) });
+    const decision = during(waiting(1, "CreateContainerError"), { record: pulling });
+    expect(decision).toMatchObject({
+      type: "note",
+      record: { restore: { failing: "Create", failingSince: NOW.toISOString() } },
+    });
+    const creating = underWay({ failing: "Create", failingSince: ago(60) });
+    expect(during(waiting(1, "ErrImagePull"), { record: creating })).toMatchObject({
+      type: "note",
+      record: { restore: { failing: "Pull", failingSince: NOW.toISOString() } },
+    });
+  });
+
   it("whose image cannot be pulled is waited for, then passed over for the next good one", () => {
     const seen = waiting(1, "ImagePullBackOff");
     const since = (seconds: number) => ({ record: underWay({ failingSince: ago(seconds) }) });

@@ -221,10 +221,14 @@ function whileUnderWay(
   // A container that exists and cannot be run may still be the old one, of the old image.
   const isOfOld = waiting === RUN_ERROR && !(isNew && sure);
   if (checkpoint !== undefined && !isOfOld && (PULL_ERRORS.has(waiting) || CREATE_ERRORS.has(waiting))) {
-    if (underWay.failingSince === undefined) return note({ ...underWay, failingSince: now.toISOString() });
+    const what = PULL_ERRORS.has(waiting) ? "Pull" : "Create";
+    // One that was pulled with trouble is not therefore one that cannot be created. Older records do not say.
+    if (underWay.failingSince === undefined || (underWay.failing ?? what) !== what) {
+      return note({ ...underWay, failing: what, failingSince: now.toISOString() });
+    }
     const failing = since(underWay.failingSince, now);
     const message = status.state?.waiting?.message ?? "";
-    if (PULL_ERRORS.has(waiting)) {
+    if (what === "Pull") {
       const error = new KcrError("ImagePullFailed", `the node cannot pull ${specImage} (${waiting})`);
       if (failing < PULL_PATIENCE_MS) return { type: "blocked", error, againMs: LOOK_AGAIN_MS };
       return afterFailure(input, passOver(record, checkpoint), undefined, now);
