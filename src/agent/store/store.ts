@@ -10,6 +10,7 @@ import {
   type CopyFile,
   type CopyIndex,
   parseCopyIndex,
+  type SharedPages,
 } from "../../store/copy.ts";
 import { isSha256, type Layout } from "../../store/layout.ts";
 import { laterProtocolIn } from "../../store/protocol.ts";
@@ -26,6 +27,7 @@ import {
   syncDirectory,
   writeNew,
 } from "./disk.ts";
+import { type Base, mayBeBase } from "./share-pages.ts";
 import { type ArchiveStream, assertFiles, describe, type Unpacked, unpack } from "./unpack.ts";
 
 /** One copy, as its directory shows it. */
@@ -46,6 +48,8 @@ export interface IncomingFiles {
   /** sha256 of the archive that they are of. */
   archive: string;
   files: readonly CopyFile[];
+  /** Of a copy that shares pages. */
+  shared?: readonly SharedPages[] | undefined;
 }
 
 /** Key of the lock under which content is shared and dropped. */
@@ -107,25 +111,33 @@ export class LocalStore {
   /**
    * Makes a copy of an archive, verified. A damaged copy of it makes way.
    *
-   * `accept` is shown whose the archive says it is before there is a copy, and throws when it must not be.
+   * `accept` is shown whose the archive says it is before there is a copy, and throws when it must not be. Pages that
+   * the copy `baseDigest` has already are shared with it, if that is sound and no long chain of such copies.
    * Errors: those of `unpack`; KcrError DiskFull when there is no room; nothing is left of what was begun.
    */
   async add(
     archive: ArchiveStream,
     signal: AbortSignal,
     accept: (identity: Identity) => void = () => {},
+    baseDigest?: string,
   ): Promise<CopyIndex> {
     const { root, tmp } = this.layout;
     await this.#assertRoom(archive.size);
     const directory = join(tmp, randomUUID());
     let unpacked: Unpacked | undefined;
+    let base: Base | undefined;
     try {
-      unpacked = await unpack(this.#disk, archive, directory, signal);
+      base = baseDigest === undefined ? undefined : await this.#base(baseDigest);
+      unpacked = await unpack(this.#disk, archive, directory, signal, base);
       accept(unpacked.identity);
       return await this.#complete(directory, unpacked.index, signal);
     } catch (error) {
       // What cannot be removed now goes at the next start.
       await this.#abandon(directory, unpacked?.index.files ?? []).catch(() => {});
+      if (base !== undefined && isDamage(error) && !signal.aborted) {
+        // Whose fault it is shows without the base; its own verification tells of it if it is that one's.
+        return await this.add(archive, signal, accept);
+      }
       throw diskError(error, root, archive.size);
     }
   }
@@ -140,7 +152,7 @@ export class LocalStore {
    * Errors: those of `add`, and of `fetch`.
    */
   async addFiles(
-    { name, archive, files }: IncomingFiles,
+    { name, archive, files, shared }: IncomingFiles,
     fetch: (file: CopyFile, path: string, signal: AbortSignal) => Promise<void>,
     signal: AbortSignal,
     accept: (identity: Identity) => void = () => {},
@@ -158,14 +170,13 @@ export class LocalStore {
         const path = join(incoming, sha256);
         if (!(await this.#share(file, path, signal))) await fetch(file, path, signal);
       }
-      await this.#disk.mkdir(join(directory, CHECKPOINT_DIRECTORY), {
-        recursive: true,
-        mode: DIRECTORY_MODE,
-      });
+      for (const path of directoriesOf(files)) {
+        await this.#disk.mkdir(join(directory, path), { recursive: true, mode: DIRECTORY_MODE });
+      }
       for (const { path, sha256 } of files) {
         await this.#disk.link(join(incoming, sha256), join(directory, path));
       }
-      const { index, identity } = await describe(this.#disk, name, archive, directory, files);
+      const { index, identity } = await describe(this.#disk, name, archive, directory, files, shared);
       accept(identity);
       await this.#complete(directory, index, signal, { isReadBack: true });
       await this.dropIncoming(archive);
@@ -178,6 +189,12 @@ export class LocalStore {
       if (told instanceof KcrError) await this.dropIncoming(archive).catch(() => {});
       throw told;
     }
+  }
+
+  async #base(digest: string): Promise<Base | undefined> {
+    const found = await this.find(digest);
+    if (found?.index === undefined || found.corrupt || !mayBeBase(found.index)) return undefined;
+    return { directory: this.layout.copy(digest), index: found.index };
   }
 
   /** The copies of which files have come and that were not finished, and when anything last came of each. */
@@ -307,8 +324,7 @@ export class LocalStore {
     using _lock = await this.#locks.take(CONTENT);
     for (const file of index.files) await this.#settle(directory, file, signal, isReadBack);
     await writeNew(this.#disk, join(directory, COPY_INDEX), [Buffer.from(JSON.stringify(index))]);
-    await syncDirectory(this.#disk, join(directory, CHECKPOINT_DIRECTORY));
-    await syncDirectory(this.#disk, directory);
+    for (const path of directoriesOf(index.files)) await syncDirectory(this.#disk, join(directory, path));
     await syncDirectory(this.#disk, this.layout.blobs);
     await this.#publish(directory, index.archive);
     return index;
@@ -336,8 +352,10 @@ export class LocalStore {
     const blob = this.layout.blob(file.sha256);
     const shared = await this.#disk.lstat(blob).catch(missing);
     // Of two names of one file neither can take the other's place.
-    if (isReadBack && shared?.ino === (await this.#disk.lstat(path)).ino) return;
+    const isOne = shared !== undefined && shared.ino === (await this.#disk.lstat(path)).ino;
+    if (isReadBack && isOne) return;
     if (shared !== undefined && (await this.#problemOf(blob, file, signal)) === undefined) {
+      if (isOne) return;
       const twin = join(this.layout.tmp, randomUUID());
       await this.#disk.link(blob, twin);
       await this.#disk.rename(twin, path);
@@ -406,3 +424,13 @@ export class LocalStore {
     }
   }
 }
+
+/** The directories of these files, each before the one that it is in; a copy always has that of CRIU's images. */
+function directoriesOf(files: readonly CopyFile[]): string[] {
+  const found = new Set(["", CHECKPOINT_DIRECTORY, ...files.map(({ path }) => dirname(path))]);
+  found.delete(".");
+  return [...found].sort().reverse();
+}
+
+const isDamage = (error: unknown): boolean =>
+  error instanceof KcrError && (error.code === "CopyCorrupt" || error.code === "ArchiveInvalid");

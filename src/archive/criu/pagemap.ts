@@ -1,7 +1,7 @@
-import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Bytes } from "../bytes.ts";
 import { ArchiveError } from "../errors.ts";
-import { imageBatches } from "./image.ts";
+import { imageBatches, imageHead } from "./image.ts";
 import { parseMessage } from "./message.ts";
 
 /**
@@ -162,6 +162,43 @@ export class Pagemap {
     this.#before = doubled(this.#before, new Float64Array(length));
     this.#flags = doubled(this.#flags, new Uint8Array(length));
   }
+}
+
+/** A run of pages of a pagemap that is written. */
+export interface Run {
+  address: bigint;
+  pages: number;
+  state: "present" | "parent" | "lazy";
+}
+
+const FLAGS: Readonly<Record<Run["state"], number>> = {
+  present: PE_PRESENT,
+  parent: PE_PARENT,
+  lazy: PE_LAZY,
+};
+/** The older field for the number of pages has 32 bits. */
+const COMPATIBLE_PAGES = 2 ** 32 - 1;
+
+/** A pagemap-<pid>.img of these runs, in ascending order, whose present pages are in pages-<pagesId>.img. */
+export function* encodePagemap(pagesId: number, runs: Iterable<Run>): Generator<Uint8Array, void, undefined> {
+  yield imageHead("pagemap");
+  yield record(new BinaryWriter().tag(1, WireType.Varint).uint32(pagesId));
+  for (const { address, pages, state } of runs) {
+    const entry = new BinaryWriter();
+    entry.tag(1, WireType.Varint).uint64(address);
+    entry.tag(2, WireType.Varint).uint32(Math.min(pages, COMPATIBLE_PAGES));
+    entry.tag(4, WireType.Varint).uint32(FLAGS[state]);
+    entry.tag(5, WireType.Varint).uint64(pages);
+    yield record(entry);
+  }
+}
+
+function record(message: BinaryWriter): Uint8Array {
+  const bytes = message.finish();
+  const framed = Buffer.allocUnsafe(4 + bytes.length);
+  framed.writeUInt32LE(bytes.length);
+  framed.set(bytes, 4);
+  return framed;
 }
 
 /** One pagemap_entry, without the maps that `parseMessage` makes: there may be very many. */
