@@ -5,9 +5,10 @@ import { customResourceDefinitions } from "../src/api/crd.ts";
 import { ERRORS } from "../src/api/errors.ts";
 import { checkpointctlReference } from "./checkpointctl.ts";
 import { cliReference } from "./cli-reference.ts";
+import { metricsReference } from "./metrics-reference.ts";
 
 /**
- * Writes what is generated from the code: the CRDs, the page of errors and those of the commands. With --check it writes nothing and
+ * Writes what is generated from the code: the CRDs, the pages of errors, metrics and commands. With --check it writes nothing and
  * fails when a file differs from what the code says.
  */
 const root = join(import.meta.dirname, "..");
@@ -35,6 +36,7 @@ files.set(
 for (const [name, text] of cliReference(mark)) files.set(`docs/reference/cli/${name}`, text);
 
 files.set("docs/reference/checkpointctl.md", checkpointctlReference(mark));
+files.set("docs/reference/metrics.md", metricsReference(mark));
 
 const check = process.argv.includes("--check");
 let stale = 0;

@@ -29,6 +29,8 @@ const disruptive = (file: string, name: string) => ({
 
 const DIRECT = "src/engine/kcr-dump.test.ts";
 const HANDLER = "src/runtime/decide.test.ts";
+const CREATE = "src/runtime/create.test.ts";
+const PROTOCOL = "src/store/protocol.test.ts";
 const FAST = "src/runtime/kcr-runtime.test.ts";
 const DEMAND = "src/operator/demand/decide.test.ts";
 const RESTORE = "src/operator/restore/decide.test.ts";
@@ -202,6 +204,72 @@ export const mutants: readonly Mutant[] = [
     find: "turnOf(a) - turnOf(b)",
     replace: "0",
     test: unit("src/operator/request/admission.test.ts", "namespaces take turns"),
+  },
+  {
+    fault: "a schedule of a named zone keeps the time of one half of the year",
+    file: "src/api/cron.ts",
+    find: "{ timezone: knownZone(timeZone) }",
+    replace: "{ utcOffset: knownZone(timeZone) === timeZone ? 60 : 0 }",
+    test: unit("src/operator/schedule/decide.test.ts", "once a day"),
+  },
+  {
+    fault: "a time zone that does not exist is tried again for ever",
+    file: "src/api/cron.ts",
+    find: 'new Intl.DateTimeFormat("en", { timeZone });',
+    replace: "",
+    test: unit("src/api/cron.test.ts", "of an unknown time zone is refused"),
+  },
+  {
+    fault: "slots that were remembered are given for another moment",
+    file: "src/api/cron.ts",
+    find: "if (first <= moment && moment < last) return;",
+    replace: "if (first < last) return;",
+    test: unit("src/api/cron.test.ts", "says the same before and after a moment"),
+  },
+  {
+    fault: "every slot missed while nobody looked is forgotten",
+    file: "src/operator/schedule/decide.ts",
+    find: "const due = cadence.latest(last, until);",
+    replace: "const due = cadence.latest(new Date(until.getTime() - 60_000), until);",
+    test: unit("src/operator/schedule/decide.test.ts", "catches up at most one missed slot"),
+  },
+  {
+    fault: "startingDeadlineSeconds is never read",
+    file: "src/operator/schedule/decide.ts",
+    find: "(deadline !== undefined && late > deadline)",
+    replace: "(deadline !== undefined && late > Number.POSITIVE_INFINITY)",
+    test: unit(
+      "src/operator/schedule/decide.test.ts",
+      "skips a slot that is later than the starting deadline",
+    ),
+  },
+  {
+    fault: "a clock that ran ahead stops its schedules until then",
+    file: "src/operator/schedule/decide.ts",
+    find: "if (last > now) {",
+    replace: "if (Number.isNaN(last.getTime())) {",
+    test: unit("src/operator/schedule/decide.test.ts", "goes on after a clock that ran ahead"),
+  },
+  {
+    fault: "a clock that is set back takes the slot whose moment is still to come",
+    file: "src/operator/schedule/decide.ts",
+    find: "lastRunTime: cadence.latest(EPOCH, until) }",
+    replace: "lastRunTime: now }",
+    test: unit("src/operator/schedule/decide.test.ts", "does not lose a slot whose moment was still to come"),
+  },
+  {
+    fault: "what is due by the clock is late by as much as the clock was set ahead",
+    file: "src/kube/clock.ts",
+    find: "if (Math.abs(seen - known) <= TOLERANCE_MS) return;",
+    replace: "if (seen >= known - TOLERANCE_MS) return;",
+    test: unit("src/kube/clock.test.ts", "a clock that is set by"),
+  },
+  {
+    fault: "a schedule whose next slot is in a month is looked at without pause",
+    file: "src/kube/signals.ts",
+    find: "left > longestTimeoutMs",
+    replace: "left > Number.POSITIVE_INFINITY",
+    test: unit("src/kube/signals.test.ts", "a delay longer than a timer takes"),
   },
   {
     fault: "all schedules of one cron act in the same second",
@@ -1574,5 +1642,140 @@ export const mutants: readonly Mutant[] = [
     find: "return /^y(es)?$/i.test(answer.trim());",
     replace: "return !/^n(o)?$/i.test(answer.trim());",
     test: unit("src/cli/ask.test.ts", "answered"),
+  },
+
+  // parts of two versions
+  {
+    fault: "later version: whatever number a text bears is known",
+    file: "src/store/protocol.ts",
+    find: "(number as number) >= 1 && (number as number) <= newest;",
+    replace: "(number as number) >= 1;",
+    test: unit(PROTOCOL, "is not acted on when it is of a later one"),
+  },
+  {
+    fault: "later version: a text without a number is nobody's",
+    file: "src/store/protocol.ts",
+    find: "    : 1;",
+    replace: "    : 0;",
+    test: unit(PROTOCOL, "and without a number"),
+  },
+  {
+    fault: "later version: the handler passes a plan that it does not know over, and its fallback",
+    file: "src/runtime/notebook.ts",
+    find: "if (later !== undefined) {",
+    replace: "if (later !== undefined && later.version < 0) {",
+    test: unit(CREATE, "of a plan the fallback is kept"),
+  },
+  {
+    fault: "later version: what the handler remembered of the last run is written over",
+    file: "src/runtime/notebook.ts",
+    find: "if (plan === undefined || state === undefined ||",
+    replace: "if (plan === undefined || state !== undefined ||",
+    test: unit(CREATE, "what is remembered of the last run, with fallback"),
+  },
+  {
+    fault: "later version: a container that has nothing to lose is refused for a plan that is not known",
+    file: "src/runtime/decide.ts",
+    find: 'lost: input.last !== undefined && type !== "clean" };',
+    replace: "lost: true };",
+    test: unit(CREATE, "loses nothing by it, and begins"),
+  },
+  {
+    fault: "later version: a new pod waits in vain for a plan that is there",
+    file: "src/runtime/create.ts",
+    find: "  if (unknown !== undefined) {",
+    replace: "  if (unknown !== undefined && !isAwaited) {",
+    test: unit(CREATE, "a new pod does not wait for another plan"),
+  },
+  {
+    fault: "later version: the handler takes its copy for a damaged one, to be made anew",
+    file: "src/runtime/parts/copy-check.ts",
+    find: "  if (later !== undefined) {",
+    replace: "  if (later === 0) {",
+    test: unit("src/runtime/parts/copy-check.test.ts", "an agent of a later version made"),
+  },
+  {
+    fault: "later version: the handler takes its checkpoint for a damaged one",
+    file: "src/runtime/parts/note.ts",
+    find: "  if (later !== undefined) {",
+    replace: "  if (later === 0) {",
+    test: unit("src/runtime/parts/note.test.ts", "of a handler of a later version"),
+  },
+  {
+    fault: "later version: the agent takes its copy for a damaged one, to be made anew",
+    file: "src/agent/store/store.ts",
+    find: "(index === undefined && !isLater) || mark !== undefined;",
+    replace: "index === undefined || mark !== undefined;",
+    test: unit(STORE, "of an agent of a later version"),
+  },
+  {
+    fault: "later version: what its plan names is removed to make room",
+    file: "src/agent/store/pins.ts",
+    find: "for (const copy of namedLater(text, PLAN_VERSION)) pins.add(copy);",
+    replace: "",
+    test: unit("src/agent/store/pins.test.ts", "of a later version has written"),
+  },
+  {
+    fault: "later version: a container that its handler has restored is captured as one that began afresh",
+    file: "src/agent/dump/decide.ts",
+    find: "  if (run instanceof KcrError) return run;",
+    replace: "  if (run instanceof KcrError) run = undefined;",
+    test: unit("src/agent/dump/decide.test.ts", "of which a later version"),
+  },
+  {
+    fault: "later version: the agent writes its own plan over that of a run that it does not know",
+    file: "src/agent/plan/runs.ts",
+    find: "  if (later !== undefined) {",
+    replace: "  if (later === 0) {",
+    test: integration(PLANS, "while a handler of a later version"),
+  },
+  {
+    fault: "later version: what its handler says is dropped by the agent",
+    file: "src/agent/notes/controller.ts",
+    find: "if (later !== undefined && pod !== undefined) {",
+    replace: "if (later === 0 && pod !== undefined) {",
+    test: integration(PLANS, "are told as such, once, and stay"),
+  },
+  {
+    fault: "later version: an agent that asks by its protocol is told no more than that it asks wrongly",
+    file: "src/transfer/server.ts",
+    find: "if (isLaterPath(url)) return answer(response, 501);",
+    replace: "",
+    test: unit(TRANSFER, "is refused to a later protocol"),
+  },
+  {
+    fault: "later version: the index of its copy is taken for a lie",
+    file: "src/transfer/client.ts",
+    find: "        if (later !== undefined) {",
+    replace: "        if (later === 0) {",
+    test: unit(TRANSFER, "that an agent of a later version made"),
+  },
+  {
+    fault: "later version: the operator writes its own record over another's",
+    file: "src/operator/restore/controller.ts",
+    find: "    if (later !== undefined) {",
+    replace: "    if (later?.code === undefined && later !== undefined) {",
+    test: integration(OPERATOR, "leaves records of an operator of a later version"),
+  },
+  {
+    fault: "later version: a container whose record is not known is captured",
+    file: "src/operator/request/decide.ts",
+    find: 'if (later !== undefined) return { type: "fail", error: later };',
+    replace: "",
+    test: unit("src/operator/request/decide.test.ts", "whose record is of a later operator's"),
+  },
+  {
+    fault: "later version: a container whose record is not known is restored",
+    file: "src/operator/demand/decide.ts",
+    find: 'if (later !== undefined) return not({ type: "fail", error: later });',
+    replace: "",
+    test: unit(DEMAND, "are of a later operator's"),
+  },
+  {
+    fault: "earlier version: kinds that lack what the operator needs are not told",
+    file: "src/operator/kinds.ts",
+    find: "protocolOf(kind) < KINDS_VERSION);",
+    replace: "protocolOf(kind) < 1);",
+    test: unit("src/operator/kinds.test.ts", "are named"),
   },
 ];

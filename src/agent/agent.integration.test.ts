@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
-import { type CheckpointSpec, writeCheckpoint } from "../../test/support/archive.ts";
+import { type CheckpointSpec, hole, writeCheckpoint } from "../../test/support/archive.ts";
 import { installCrds } from "../../test/support/crds.ts";
 import {
   type CheckpointAnswer,
@@ -15,6 +15,7 @@ import {
 } from "../../test/support/kubelet.ts";
 import { makeNamespace } from "../../test/support/namespace.ts";
 import { startRegistry, type TestRegistry } from "../../test/support/registry.ts";
+import { type RegistryRelay, startRegistryRelay } from "../../test/support/registry-relay.ts";
 import { installRuntimeClasses } from "../../test/support/runtime-classes.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
 import { ARCHIVE_FINALIZER, type Checkpoint, IMAGE_FINALIZER } from "../api/checkpoint.ts";
@@ -22,6 +23,7 @@ import { findCondition } from "../api/conditions.ts";
 import { API_VERSION } from "../api/group.ts";
 import { checkpoints, isGood, requests, schedules } from "../api/kinds.ts";
 import { RECORD_ANNOTATION, SLOT_ANNOTATION } from "../api/labels.ts";
+import { imageTag } from "../api/names.ts";
 import type { CheckpointRequest, RequestSpec, RequestStatus } from "../api/request.ts";
 import { settings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
@@ -829,6 +831,112 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
       await built(metadata.name);
       await client.delete(checkpoints, metadata);
       expect((await checkpointNow(metadata.name)).metadata.finalizers).toEqual([IMAGE_FINALIZER]);
+    });
+
+    describe("at a registry that", () => {
+      let relay: RegistryRelay;
+      beforeEach(async () => {
+        relay = await startRegistryRelay(registry);
+        push = relay.address;
+      });
+      afterEach(() => relay[Symbol.asyncDispose]());
+
+      /** How long it is slow, in seconds: FAULT_MINUTES=10 for what is too long for every day. */
+      const SLOW_SECONDS = 60 * Number(process.env["FAULT_MINUTES"] ?? 0.15);
+      const SLOW_BYTES = 4_000_000 + SLOW_SECONDS * 100_000;
+
+      it.each<[string, (request: IncomingMessage) => boolean, "before" | "after"]>([
+        ["while it is being pushed", ({ method }) => method === "PUT", "after"],
+        ["before the archive is let go", ({ method }) => method === "GET", "before"],
+      ])("takes a manifest and loses it %s: that is seen, and it is pushed again", async (_, isIt, when) => {
+        await using there = registryClient();
+        const repository = `kcr/${namespace}/checkpoint-p-app`;
+        let lost = 0;
+        let pushed = false;
+        relay[when] = async (request) => {
+          if (lost > 0 || !request.url?.includes("/manifests/") || !isIt(request)) return;
+          // The first reading is the push's own.
+          if (when === "before" && !pushed) {
+            pushed = true;
+            return;
+          }
+          const [tag = ""] = await there.listTags(repository);
+          const { digest } = (await there.headManifest(repository, tag))!;
+          expect(await there.deleteManifest(repository, digest)).toBe(true);
+          expect(await readdir(archives)).toHaveLength(1);
+          lost += 1;
+        };
+        await startAgent();
+        const { metadata } = await captured();
+        const { status } = await built(metadata.name);
+        expect(lost).toBe(1);
+        expect(relay.answered.filter((one) => /^PUT .*manifests/.test(one))).toHaveLength(2);
+        await verifyImage(there, repository, status?.imageDigest as Digest);
+        expect(await readdir(archives)).toEqual([]);
+      });
+
+      it("takes long: nothing is sent twice, others are dumped and deleted meanwhile, memory stays", {
+        timeout: 60_000 + SLOW_SECONDS * 2000,
+      }, async () => {
+        answer = async (call) => found(await writeArchive(call, { pages: hole(SLOW_BYTES) }));
+        relay.bytesPerSecond = SLOW_BYTES / SLOW_SECONDS;
+        await startAgent();
+        const names = ["p", "q", "r"];
+        const taken: string[] = [];
+        for (const [i, name] of names.entries()) {
+          await handOver(name, await runningPod(name), { at: slot + i });
+          taken.push((await ended(name, "Completed")).status?.checkpoint?.name ?? "");
+        }
+        await waitFor("two of them to be on their way", () => relay.uploading === 2);
+        const before = process.memoryUsage().rss;
+        // Neither one that is on its way nor one that waits for that waits with its end.
+        for (const name of [taken[0]!, taken[2]!]) {
+          const began = Date.now();
+          await client.delete(checkpoints, { namespace, name });
+          await waitFor("it to be let go", async () => {
+            const { finalizers = [] } = (await checkpointNow(name)).metadata;
+            return !finalizers.includes(ARCHIVE_FINALIZER);
+          });
+          expect(Date.now() - began).toBeLessThan(5_000);
+        }
+        let most = 0;
+        const checkpoint = await waitFor(
+          "the other to be built",
+          async () => {
+            most = Math.max(most, process.memoryUsage().rss);
+            const now = await checkpointNow(taken[1]!);
+            return now.status?.phase === "ImageBuilt" && now;
+          },
+          { timeoutMs: 30_000 + SLOW_SECONDS * 2000 },
+        );
+        expect(findCondition(checkpoint.status?.conditions, "ImagePushed")?.status).toBe("True");
+        expect(most - before).toBeLessThan(64_000_000);
+        const patches = relay.answered.filter(
+          (one) => one.startsWith("PATCH") && one.includes("checkpoint-q-app"),
+        );
+        // Archive and config.
+        expect(patches).toHaveLength(2);
+      });
+
+      it("takes long, for a Checkpoint that nobody waited for: its image is taken back", async () => {
+        await using there = registryClient();
+        const repository = `kcr/${namespace}/checkpoint-p-app`;
+        let name = "";
+        let digest: Digest | undefined;
+        relay.after = async ({ method, url = "" }) => {
+          if (method !== "PUT" || !url.includes("/manifests/")) return;
+          relay.after = async () => {};
+          digest = (await there.headManifest(repository, imageTag(name)))?.digest;
+          const body = { metadata: { finalizers: [] } };
+          await client.patch(checkpoints, { namespace, name }, { type: "merge", body });
+          await client.delete(checkpoints, { namespace, name });
+        };
+        await startAgent();
+        name = (await captured()).metadata.name;
+        await waitFor("the image to be taken back", async () => {
+          return digest !== undefined && (await there.headManifest(repository, digest)) === undefined;
+        });
+      });
     });
 
     describe("at a registry that takes an upload and does not answer", () => {

@@ -20,6 +20,7 @@ import type { KubeletOptions } from "./kubelet.ts";
 import { Locks } from "./locks.ts";
 import { notesController } from "./notes/controller.ts";
 import { observe } from "./observe/observe.ts";
+import { traceChanges } from "./observe/trace.ts";
 import { armController } from "./plan/arm.ts";
 import { planController } from "./plan/controller.ts";
 import { specChangeController } from "./plan/spec-change-controller.ts";
@@ -47,6 +48,8 @@ export type AgentOptions = Omit<
 export interface Agent {
   /** Whether it knows its node's requests and Checkpoints. */
   ready(): boolean;
+  /** Whether it hears of them, as far as the API server lets it. */
+  alive(): boolean;
   /** Works until the signal aborts, and ends when what it has in hand is put down: a dump is waited for. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -92,6 +95,7 @@ export function createAgent(options: AgentOptions): Agent {
   const all = Object.values(caches);
   return {
     ready: () => all.every((cache) => cache.synced),
+    alive: () => all.every((cache) => cache.alive),
     async run(signal) {
       const recorder = new EventRecorder({ ...shared, controller: "kcr-agent", instance: node });
       const archives = new Archives(settings.kubelet.checkpointDirectory);
@@ -139,6 +143,7 @@ export function createAgent(options: AgentOptions): Agent {
         caches,
       };
       observe(context);
+      traceChanges(context);
       using running = follow(signal);
       const plans = planController(context);
       const controllers = [

@@ -8,6 +8,7 @@ import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
 import type { Metrics } from "../kube/metrics.ts";
+import type { Tracer } from "../kube/otlp.ts";
 import type { Node, Pod } from "../kube/resources.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Archives } from "./archives.ts";
@@ -45,6 +46,8 @@ export interface Context {
   recorder: Pick<EventRecorder, "record">;
   log: Logger;
   metrics?: Metrics<AgentMetricName>;
+  /** Where spans go, if they are wanted. */
+  tracer?: Tracer | undefined;
   now(): Date;
   caches: {
     /** Requests stamped with this node, and Checkpoints whose archive was made on it. */

@@ -198,6 +198,12 @@ const UNSUPPORTED = [
   /code = Unimplemented/,
 ];
 
+/** What a runtime's disk fails at, by the kernel's own words: another try would fail too. */
+export const DISK_ERRORS = [
+  ["DiskFull", /no space left on device|disk quota exceeded/i],
+  ["DiskReadOnly", /read-only file system/i],
+] as const satisfies readonly (readonly [ErrorCode, RegExp])[];
+
 const says = (patterns: readonly RegExp[], text: string): boolean => patterns.some((p) => p.test(text));
 
 /**
@@ -213,13 +219,17 @@ export function answerError(status: number, body: string): KubeletError {
     return new KubeletError("KubeletForbidden", `the kubelet refused the call (${status}): ${text}`, retries);
   }
   if (status === 404) {
+    // It was seen to run: a kubelet that has just been started does not know its pods yet.
     if (/pod does not exist/.test(text))
-      return new KubeletError("PodNotFound", "the kubelet has no such pod");
+      return new KubeletError("PodNotFound", "the kubelet has no such pod", RUNTIME_RETRIES);
     if (/container .* does not exist/.test(text)) {
-      return new KubeletError("ContainerNotFound", "the kubelet has no such container in the pod");
+      const message = "the kubelet has no such container in the pod";
+      return new KubeletError("ContainerNotFound", message, RUNTIME_RETRIES);
     }
     return new KubeletError("CheckpointUnsupported", `the kubelet has no checkpoint API: ${text}`);
   }
+  const disk = DISK_ERRORS.find(([, pattern]) => pattern.test(text));
+  if (disk !== undefined) return new KubeletError(disk[0], text);
   if (says(UNSUPPORTED, text)) return new KubeletError("CheckpointUnsupported", text);
   const retries = says(PASSING, text) ? RUNTIME_RETRIES : CRIU_FAILED.test(text) ? CRIU_RETRIES : 0;
   return new KubeletError("CheckpointFailed", text || `the kubelet answered ${status}`, retries);

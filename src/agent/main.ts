@@ -4,6 +4,7 @@ import { labelName, objectName } from "../api/common.ts";
 import { readSettings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
 import { serveHealth } from "../kube/health.ts";
+import { otlpFromEnvironment } from "../kube/otlp.ts";
 import { createMetrics } from "../kube/prometheus.ts";
 import { stopWhenTold } from "../kube/signals.ts";
 import { Layout } from "../store/layout.ts";
@@ -56,6 +57,7 @@ async function run(): Promise<void> {
 
   const { registry, metrics } = createMetrics(agentMetricDefinitions);
   const client = Client.fromConfig({ userAgent: "kcr-agent", metrics });
+  const tracer = otlpFromEnvironment(process.env, { service: "kcr-agent", log, metrics });
   const now = () => new Date();
   const agent = createAgent({
     node,
@@ -72,12 +74,15 @@ async function run(): Promise<void> {
     self: pod !== undefined && namespace !== undefined ? { pod, namespace } : undefined,
     log,
     metrics,
+    tracer,
     now,
   });
   const health = await serveHealth({
     port: environment.KCR_HEALTH_PORT,
     ready: () => agent.ready(),
+    alive: () => agent.alive(),
     metrics: registry,
+    log,
   });
   try {
     await agent.run(stop.signal);
@@ -87,6 +92,7 @@ async function run(): Promise<void> {
     process.exitCode = 1;
   } finally {
     stop.abort();
+    await tracer?.[Symbol.asyncDispose]();
     client.close();
     health.close();
   }

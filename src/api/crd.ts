@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { checkpointSpec, checkpointStatus } from "./checkpoint.ts";
 import { downloadSpec, downloadStatus } from "./download.ts";
-import { GROUP, VERSION } from "./group.ts";
+import { GROUP, KINDS_ANNOTATION, KINDS_VERSION, VERSION } from "./group.ts";
 import { checkpoints, downloads, requests, restores, schedules } from "./kinds.ts";
 import { requestSpec, requestStatus } from "./request.ts";
 import { restoreSpec, restoreStatus } from "./restore.ts";
@@ -178,7 +178,11 @@ function crd(kind: Kind): object {
   return {
     apiVersion: "apiextensions.k8s.io/v1",
     kind: "CustomResourceDefinition",
-    metadata: { name: `${kind.resource.plural}.${GROUP}`, labels: { "app.kubernetes.io/part-of": "kcr" } },
+    metadata: {
+      name: `${kind.resource.plural}.${GROUP}`,
+      labels: { "app.kubernetes.io/part-of": "kcr" },
+      annotations: { [KINDS_ANNOTATION]: `${KINDS_VERSION}` },
+    },
     spec: {
       group: GROUP,
       scope: "Namespaced",

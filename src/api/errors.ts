@@ -152,9 +152,14 @@ export const ERRORS = {
     remedy: "For images, set registry.push in kcr's configuration, and store to registry or both.",
   },
   DiskFull: {
-    means: "The node's disk has no room for a copy of the checkpoint.",
+    means: "The node's disk has no room for the checkpoint, or for a copy of it.",
     remedy:
-      "Free space below local.directory of kcr's configuration, or lower local.perContainer or local.maxBytes. It is tried again.",
+      "Free space where the message says, below the kubelet's directory or local.directory of kcr's configuration, or lower local.perContainer or local.maxBytes. A copy is tried again.",
+  },
+  DiskReadOnly: {
+    means: "A file system of the node on which checkpoints are kept cannot be written to.",
+    remedy:
+      "A kernel that meets errors of a disk lets it only be read from then on: see the node's kernel log, and mount it for writing again. A copy is tried again.",
   },
   CopyMissing: {
     means: "The node has no copy of the checkpoint, and cannot get one.",
@@ -459,6 +464,10 @@ export const ERRORS = {
   FileExists: {
     means: "The file that was to be written exists.",
     remedy: "Name another one, or give --force to replace it.",
+  },
+  KindsOutdated: {
+    means: "The CustomResourceDefinitions in the cluster are of an earlier version than the operator.",
+    remedy: "Apply those of the operator's version: kcr install, or kubectl apply -k config/crd.",
   },
   ProtocolUnknown: {
     means:

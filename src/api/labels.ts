@@ -13,6 +13,8 @@ export const SCHEDULE_ANNOTATION = "kcr.io/checkpoint-restore-schedule";
 export const RECORD_ANNOTATION = "kcr.io/restore-record";
 /** On a schedule's request: the due time of its slot, RFC 3339. */
 export const SLOT_ANNOTATION = "kcr.io/slot";
+/** On a request: the trace that its spans belong to, as a W3C traceparent (see trace.ts). */
+export const TRACEPARENT_ANNOTATION = "kcr.io/traceparent";
 /** On a pod: options of CRIU's for its checkpoints (src/store/criu-options.ts). */
 export const CRIU_OPTIONS_ANNOTATION = "kcr.io/criu-options";
 /** On a pod, set by Kubernetes' users: the container that commands mean by default. */

@@ -46,6 +46,13 @@ export function countRestore(
   }
 }
 
+/** Makes the counts of a strategy begin at 0: one that begins with its first loss would hide it. */
+export function beginCount(metrics: Metrics<RestoreMetricName>, strategy: RestoreOutcome["strategy"]): void {
+  for (const result of ["restored", "lost", "fresh", "refused"] satisfies RestoreOutcome["result"][]) {
+    metrics.increment("kcr_restores_total", { strategy, result }, 0);
+  }
+}
+
 /** A reason as a label's value: one of the codes there are, whatever somebody else has written. */
 export const codeLabel = (reason: string | undefined): string =>
   reason !== undefined && Object.hasOwn(ERRORS, reason) ? reason : "Other";

@@ -25,6 +25,8 @@ export interface CacheOptions<T extends KubeObject> {
   pageSize?: number;
   timeoutMs?: number;
   idleMs?: number;
+  /** As of {@link Cache.alive}: how long there may be neither change nor failure, in milliseconds. */
+  deadMs?: number;
   log?: Logger;
   metrics?: Metrics;
 }
@@ -54,6 +56,8 @@ export class Cache<T extends KubeObject> {
   #arriving: T[] | undefined;
   #synced = false;
   #running = false;
+  /** When something came of the watch last. */
+  #heard = 0;
 
   constructor(options: CacheOptions<T>) {
     this.#options = options;
@@ -74,6 +78,16 @@ export class Cache<T extends KubeObject> {
     return this.#synced;
   }
 
+  /**
+   * False when nothing has come of the watch for so long that it cannot be the server's doing: a healthy watch brings
+   * bookmarks, a stalled one is given up after `idleMs`, and a failure is followed by another try within a minute. What
+   * is left is a fault of this process, which a restart mends.
+   */
+  get alive(): boolean {
+    const { deadMs = 600_000 } = this.#options;
+    return !this.#running || performance.now() - this.#heard < deadMs;
+  }
+
   get size(): number {
     return this.#store.size;
   }
@@ -82,8 +96,12 @@ export class Cache<T extends KubeObject> {
   async run(signal: AbortSignal): Promise<void> {
     if (this.#running) throw new Error(`the cache of ${this.resource.plural} is running already`);
     this.#running = true;
+    const onStep = () => {
+      this.#heard = performance.now();
+    };
+    onStep();
     try {
-      for await (const event of watch(this.#options, signal)) this.#take(event);
+      for await (const event of watch({ ...this.#options, onStep }, signal)) this.#take(event);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {

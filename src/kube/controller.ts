@@ -156,6 +156,7 @@ export class Controller {
     const { name: controller } = this.#options;
     const fields = { controller, ...nameOf(key) };
     if (fate.type !== "stopped") this.#count(fate.type);
+    this.#log.debug({ ...fields, fate: fate.type }, "reconciled");
     switch (fate.type) {
       case "done":
         this.#queue.forget(key);

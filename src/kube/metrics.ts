@@ -100,6 +100,11 @@ export const metricDefinitions = {
     help: "Time to answer an admission review",
   },
   leader_election_master_status: { type: "gauge", labels: ["name"], help: "1 while this process leads" },
+  trace_spans_total: {
+    type: "counter",
+    labels: ["result"],
+    help: "Spans sent to the collector of traces: exported, or dropped because it was away or too slow",
+  },
   events_written_total: { type: "counter", labels: [], help: "Kubernetes Events written" },
   events_lost_total: {
     type: "counter",

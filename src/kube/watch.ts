@@ -31,6 +31,8 @@ export interface WatchOptions<T extends KubeObject> {
    * sends bookmarks about once a minute.
    */
   idleMs?: number;
+  /** Called whenever something has come of asking the server, be it a failure. */
+  onStep?: () => void;
   log?: Logger;
   metrics?: Metrics;
 }
@@ -55,6 +57,7 @@ export async function* watch<T extends KubeObject>(
     signal.throwIfAborted();
     let waitMs = 0;
     for await (const input of ask(state, options, signal)) {
+      options.onStep?.();
       const next = step(state, input);
       state = next.state;
       yield* next.events;

@@ -16,6 +16,7 @@ import type { Client } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { Logger } from "../kube/log.ts";
 import type { Metrics } from "../kube/metrics.ts";
+import type { Tracer } from "../kube/otlp.ts";
 import type { KubeObject, Node, Pod } from "../kube/resources.ts";
 import type { OperatorMetricName } from "./observe/metrics.ts";
 import { podRequests, quantitiesOf } from "./webhook/requests.ts";
@@ -29,6 +30,8 @@ export interface Context {
   recorder: EventRecorder;
   log: Logger;
   metrics?: Metrics<OperatorMetricName>;
+  /** Where spans go, if they are wanted. */
+  tracer?: Tracer | undefined;
   now(): Date;
   /** Aborts when this replica leads no more: nothing that goes on by itself may outlive it. */
   leading: AbortSignal;

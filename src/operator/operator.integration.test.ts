@@ -6,10 +6,11 @@ import type { Checkpoint } from "../api/checkpoint.ts";
 import { findCondition } from "../api/conditions.ts";
 import { API_VERSION } from "../api/group.ts";
 import { checkpoints, isPoisoned, requests, schedules } from "../api/kinds.ts";
-import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
+import { RECORD_ANNOTATION, SCHEDULE_ANNOTATION, SLOT_ANNOTATION } from "../api/labels.ts";
 import { readRecords } from "../api/records.ts";
 import { reportCondition } from "../api/reports.ts";
 import type { RequestSpec } from "../api/request.ts";
+import type { CheckpointSchedule } from "../api/schedule.ts";
 import { settings } from "../api/settings.ts";
 import { Client } from "../kube/client.ts";
 import { isNotFound } from "../kube/errors.ts";
@@ -151,6 +152,28 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
     expect(records).not.toHaveProperty("side");
   });
 
+  it("leaves records of an operator of a later version as they are, and says so on the pod", async () => {
+    const namespace = await makeNamespace(client, "later");
+    const pod = await runningPod(namespace, "web-1", { app: "web" });
+    const later = JSON.stringify({ app: { version: 99, podUID: pod.metadata.uid, runs: [1] } });
+    const body = { metadata: { annotations: { [RECORD_ANNOTATION]: later } } };
+    await client.patch(pods, pod.metadata, { type: "merge", body });
+    await deployment(namespace, "web", "@yearly");
+    const told = await waitFor("the pod's condition", async () => {
+      const { status } = await client.get(pods, pod.metadata);
+      return status?.conditions?.find((c) => c.reason === "ProtocolUnknown");
+    });
+    expect(told).toMatchObject({ type: "kcr.io/Restored", status: "False" });
+    expect(told.message).toContain("the record of container app of pod web-1 is of protocol 99");
+    await request(namespace, "take", { podReference: { name: "web-1" }, containerName: "app" });
+    await waitFor("the request to fail", async () => {
+      const { status } = await client.get(requests, { namespace, name: "take" });
+      return status?.phase === "Failed" && status.reason === "ProtocolUnknown";
+    });
+    const { annotations } = (await client.get(pods, pod.metadata)).metadata;
+    expect(annotations?.[RECORD_ANNOTATION]).toBe(later);
+  });
+
   it("keeps schedules of one name in two namespaces apart", async () => {
     const [a, b] = [await makeNamespace(client, "team"), await makeNamespace(client, "team")];
     const [first, second] = [await deployment(a, "web", "@yearly"), await deployment(b, "web", "@monthly")];
@@ -206,19 +229,21 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
   it("makes one request per container at a due slot, also for a Deployment of 60 characters", async () => {
     const namespace = await makeNamespace(client, "long");
     const name = "w".repeat(60);
-    await deployment(namespace, name, "* * * * *");
+    await deployment(namespace, name, "0 * * * *");
     const schedule = await scheduleOf(namespace, name);
     await client.patch(schedules, schedule.metadata, {
       type: "merge",
       body: { spec: { containers: ["app", "side"] } },
     });
     await runningPod(namespace, `${name}-abc`, { app: name.slice(0, 40) });
-    ahead += 2;
-    // A touch, so that the schedule is looked at now and not when its real minute is over.
-    await client.patch(schedules, schedule.metadata, {
-      type: "merge",
-      body: { spec: { timeoutSeconds: 60 } },
+    await waitFor("everything about the schedule to be said", async () => {
+      const { conditions } = (await client.get(schedules, schedule.metadata)).status ?? {};
+      return (
+        findCondition(conditions, "Ready")?.reason === "Scheduled" && findCondition(conditions, "Strategy")
+      );
     });
+    // From here on nothing but the clock tells that it is due.
+    ahead += 62;
     const made = await waitFor("two accepted requests", async () => {
       const { items } = await client.list(requests, { namespace });
       return items.length >= 2 && items.every((r) => r.status?.nodeName === "worker-op") && items;
@@ -234,6 +259,63 @@ describe.skipIf(kubeconfig === undefined)("the operator", () => {
       async () => (await scheduleOf(namespace, name)).status?.lastRunTime,
     );
     expect(new Date(lastRun).getUTCSeconds()).toBe(0);
+  });
+
+  it("refuses a schedule that never fires and one of an unknown time zone, with the reason, until that is mended", async () => {
+    const namespace = await makeNamespace(client, "refused");
+    const create = (name: string, spec: Partial<CheckpointSchedule["spec"]>) =>
+      client.create(schedules, {
+        metadata: { name, namespace },
+        spec: { schedule: "@yearly", selector: { matchLabels: { app: "web" } }, ...spec },
+      });
+    const ready = (name: string, reason: string) =>
+      waitFor(`schedule ${name} to be ${reason}`, async () => {
+        const { status } = await client.get(schedules, { namespace, name });
+        const condition = findCondition(status?.conditions, "Ready");
+        return condition?.reason === reason && { ...status, message: condition.message };
+      });
+    await runningPod(namespace, "web", { app: "web" });
+    await create("never", { schedule: "0 0 30 2 *" });
+    await create("nowhere", { timeZone: "Mars/Olympus" });
+    const never = await ready("never", "InvalidSchedule");
+    expect(never.message).toContain('"0 0 30 2 *" never fires');
+    expect(never.nextRunTime).toBeUndefined();
+    const nowhere = await ready("nowhere", "InvalidTimeZone");
+    expect(nowhere.message).toContain('time zone "Mars/Olympus" is not known');
+    const spec = { timeZone: "Europe/Berlin" };
+    await client.patch(schedules, { namespace, name: "nowhere" }, { type: "merge", body: { spec } });
+    expect((await ready("nowhere", "Scheduled")).nextRunTime).toMatch(/-12-31T23:0/);
+  });
+
+  it("catches up one of the slots missed while nobody looked, and none that is later than its deadline", async () => {
+    const namespace = await makeNamespace(client, "missed");
+    const hours = 3_600_000;
+    // Two hours ago, so that no slot and no spread are near.
+    const slot = new Date(Date.now() + ahead * 60_000 - 2 * hours);
+    slot.setUTCSeconds(0, 0);
+    const schedule = `${slot.getUTCMinutes()} ${slot.getUTCHours()} * * *`;
+    const lastRunTime = new Date(slot.getTime() - 72 * hours).toISOString();
+    const missed = async (name: string, more: object) => {
+      await runningPod(namespace, name, { app: name });
+      const { metadata } = await client.create(schedules, {
+        metadata: { name, namespace },
+        spec: { schedule, selector: { matchLabels: { app: name } }, ...more },
+      });
+      const body = { status: { lastRunTime } };
+      await client.patch(schedules, metadata, { type: "merge", body }, { subresource: "status" });
+      await waitFor(`the slot of ${name} to be decided`, async () => {
+        const { status } = await client.get(schedules, metadata);
+        return status?.lastRunTime === slot.toISOString();
+      });
+    };
+    await missed("late", { startingDeadlineSeconds: 3600 });
+    await missed("soon", { startingDeadlineSeconds: 3 * 3600 });
+    const note = await eventOf(namespace, "SlotMissed");
+    expect(note.regarding).toMatchObject({ name: "late" });
+    const { items } = await client.list(requests, { namespace });
+    expect(items.map((r) => [r.spec.podReference.name, r.metadata.annotations?.[SLOT_ANNOTATION]])).toEqual([
+      ["soon", slot.toISOString()],
+    ]);
   });
 
   it("writes into a Checkpoint what another node's agent tells of it on its pod, in the pod's namespace alone", async () => {

@@ -11,6 +11,7 @@ import { EventRecorder } from "../kube/events.ts";
 import { runAsLeader } from "../kube/leader.ts";
 import type { Logger } from "../kube/log.ts";
 import { type Metrics, noMetrics } from "../kube/metrics.ts";
+import type { Tracer } from "../kube/otlp.ts";
 import { nodes, type Pod, pods } from "../kube/resources.ts";
 import { follow } from "../kube/signals.ts";
 import { createCertificates } from "./certificates/controller.ts";
@@ -38,6 +39,7 @@ import { nodeAccounts, nodeController } from "./node/controller.ts";
 import { countChanges } from "./observe/count.ts";
 import { registerGauges } from "./observe/gauges.ts";
 import type { OperatorMetricName } from "./observe/metrics.ts";
+import { traceChanges } from "./observe/trace.ts";
 import { reportController } from "./report/controller.ts";
 import { isUnderWay, isWaiting } from "./request/admission.ts";
 import { requestControllers } from "./request/controller.ts";
@@ -58,6 +60,8 @@ export interface OperatorOptions {
   settings: Settings;
   log: Logger;
   metrics?: Metrics<OperatorMetricName>;
+  /** Where spans go; absent: there are none. */
+  tracer?: Tracer | undefined;
   now?: () => Date;
   /** Whether it keeps an account for each node, in namespace kcr-nodes. */
   nodeAccounts?: boolean;
@@ -70,6 +74,8 @@ export interface OperatorOptions {
 export interface Operator {
   /** Whether all caches have their first whole picture, and the webhook answers. */
   ready(): boolean;
+  /** Whether all caches are kept up to date, as far as the API server lets them. */
+  alive(): boolean;
   /** Adds the gauges of how things stand. */
   register(registry: Registry): void;
   /** Watches, and acts while it leads, until the signal aborts. Errors: LeadershipLost; end the process then. */
@@ -150,7 +156,7 @@ export function createOperator(options: OperatorOptions): Operator {
       : undefined;
   const accounts = options.nodeAccounts ? nodeAccounts(common) : undefined;
   const forDownloads = downloadCaches(common);
-  const all: Array<Pick<Cache<Pod>, "synced" | "run">> = [
+  const all: Array<Pick<Cache<Pod>, "synced" | "alive" | "run">> = [
     ...Object.values(caches),
     ...(webhook?.caches ?? []),
     ...Object.values(accounts ?? {}),
@@ -164,6 +170,7 @@ export function createOperator(options: OperatorOptions): Operator {
     register: (registry) =>
       registerGauges(registry, { caches, isLeading, now: options.now ?? (() => new Date()) }),
     ready: () => all.every((cache) => cache.synced) && (webhook?.ready() ?? true),
+    alive: () => all.every((cache) => cache.alive),
     async run(signal) {
       const recorder = new EventRecorder({ ...common, controller: "kcr-operator", instance: identity });
       using running = follow(signal);
@@ -179,6 +186,7 @@ export function createOperator(options: OperatorOptions): Operator {
           const context: Context = { ...options, recorder, caches, now, leading: lead };
           leading = lead;
           countChanges(context);
+          traceChanges(context);
           const controllers = [
             ...workloads.map(({ resource, cache }) => workloadController(context, resource, cache)),
             scheduleController(context),

@@ -80,6 +80,8 @@ const node: Counter = {
       `const life = crypto.randomUUID(); let count = 0;
       require("http").createServer((_, answer) => answer.end(life + " " + ++count)).listen(${PORT})`,
     ],
+    // CRIU cannot dump a program that uses it.
+    env: [{ name: "UV_USE_IO_URING", value: "0" }],
     readinessProbe: answers(PORT),
   }),
   next: (host) => ask(host, "/"),

@@ -34,7 +34,7 @@ export interface CrashReport {
   crashes: number;
   /** How often each fault really happened. */
   faults: Record<string, number>;
-  checkpoints: { made: number; deleted: number; failed: Record<string, number> };
+  checkpoints: { made: number; deleted: number; failed: ReturnType<typeof reasonsOf> };
   workloads: (Omit<Tally, "awayMs"> & { name: string; awaySeconds: { median: number; most: number } })[];
   /** Memory and open files of every process of operator and agent. */
   courses: Course[];
@@ -124,10 +124,7 @@ export async function soakCrashes({ world, progress, minutes, seed }: CrashOptio
     () => Date.now() - (journal.calmSince() ?? Date.now()) > CALM_MS,
   );
   await holds("each crashes once more, and counts on", () =>
-    inTurns(players, async (player) => {
-      if (!(await player.crash())) fail({ what: `${player.workload.name} could not be killed`, at: now() });
-      await player.listen();
-    }),
+    inTurns(players, (player) => player.finish(observing.signal)),
   );
   sampling.abort();
   const seen = await courses;

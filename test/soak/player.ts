@@ -107,6 +107,27 @@ export class Player {
     }
   }
 
+  /** Kills it once more, and waits until it counts on. What it does not, the story tells. */
+  async finish(end: AbortSignal): Promise<void> {
+    const until = Date.now() + PATIENCE_MS;
+    while (Date.now() < until) {
+      await this.listen();
+      if (await this.crash()) return await this.#countsOn(until);
+      await delay(ASK_MS, end);
+    }
+    await this.#fail("it could not be killed: it does not run, or does not answer");
+  }
+
+  async #countsOn(until: number): Promise<void> {
+    const from = this.#ledger.last?.count ?? 0;
+    while (Date.now() < until) {
+      await this.listen();
+      if ((this.#ledger.last?.count ?? 0) > from) return;
+      await delay(ASK_MS);
+    }
+    await this.#fail("it does not count on");
+  }
+
   /** Asks for a checkpoint; false where the API server does not take it. */
   async demand(): Promise<boolean> {
     const { client, namespace } = this.#stage.world;
@@ -145,6 +166,7 @@ export class Player {
 
   /** Waits until a new run is settled and says no less than what is owed. */
   async #comeBack(owed: Bound | undefined): Promise<void> {
+    const { observer, note } = this.#stage;
     const before = this.#ledger.last;
     const since = Date.now();
     let doubtSince: number | undefined;
@@ -160,7 +182,12 @@ export class Player {
           if (!isPaid)
             await this.#fail("its counter fell below its last good checkpoint", { owed, before, reading });
           else if (isSame) this.tally.restores += 1;
-          else this.tally.fresh += 1;
+          else {
+            this.tally.fresh += 1;
+            note(
+              `${this.workload.name} began afresh; of ${observer.of(this.#pod).length} Checkpoints none was due`,
+            );
+          }
           this.tally.awayMs.push(now - since);
           this.#ledger.begin(containerID, { ...reading, at: now }, isPaid ? owed : undefined);
           return;

@@ -1,5 +1,5 @@
 import { readdir } from "node:fs/promises";
-import type { Checkpoint } from "../../src/api/checkpoint.ts";
+import { type Checkpoint, RESTORABLE } from "../../src/api/checkpoint.ts";
 import { findCondition } from "../../src/api/conditions.ts";
 import { isGood, isTerminal, requests, schedules } from "../../src/api/kinds.ts";
 import { deployments, type KubeObject, type Resource, statefulSets } from "../../src/kube/resources.ts";
@@ -116,19 +116,22 @@ export async function clear(world: World, workloads: readonly Workload[], observ
   );
 }
 
-/** Why requests and Checkpoints failed, with how often. */
-export function reasonsOf({ requests, checkpoints }: Observer): Record<string, number> {
-  const reasons = [
+/** Why requests and Checkpoints failed: how often for each reason, and what one of them said. */
+export function reasonsOf({
+  requests,
+  checkpoints,
+}: Observer): Record<string, { count: number; said: string }> {
+  const failed = [
     ...requests
       .filter(({ status }) => status?.phase === "Failed")
-      .map(({ status }) => status?.reason ?? "unknown"),
+      .map(({ status }) => ({ reason: status?.reason, said: status?.message })),
     ...checkpoints
       .filter((checkpoint) => !isGood(checkpoint))
-      .map(({ status }) => findCondition(status?.conditions, "Restorable")?.reason ?? "unknown"),
+      .map(({ status }) => findCondition(status?.conditions, RESTORABLE))
+      .map((condition) => ({ reason: condition?.reason, said: condition?.message })),
   ];
+  const byReason = Map.groupBy(failed, ({ reason = "unknown" }) => reason);
   return Object.fromEntries(
-    Map.groupBy(reasons, (reason) => reason)
-      .entries()
-      .map(([reason, all]) => [reason, all.length]),
+    [...byReason].map(([reason, all]) => [reason, { count: all.length, said: all[0]?.said ?? "" }]),
   );
 }

@@ -1,11 +1,13 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { runtimeID, statusOf } from "../../src/api/pod.ts";
 import { events, type Pod } from "../../src/kube/resources.ts";
 import { Installation } from "../support/installation.ts";
 import { layoutOf } from "../support/transfer.ts";
 import type { World } from "../support/world.ts";
 import type { Journal } from "./journal.ts";
 import type { Observer } from "./observer.ts";
+import { firstProcess } from "./processes.ts";
 import { CONTAINER, type Workload } from "./workloads.ts";
 
 /** Something that does not hold, with all that may say why. */
@@ -44,9 +46,23 @@ export async function storyOf(
     requests: observer.requestsOf(pod).map(({ metadata, status }) => ({ name: metadata.name, status })),
     faults: journal.around(now - MINUTES * 60_000, now),
     plan: await readFile(layout.plan(key), "utf8").catch(String),
+    process: await stateOf(world.cluster.name, own).catch(String),
     runs: await filesBelow(layout.run(key)).catch(String),
     logs: await logsAbout(world, pod.metadata.name),
   };
+}
+
+/** What its first process does, as /proc has it: stopped or frozen, it answers nobody. */
+async function stateOf(cluster: string, pod: Pod | string): Promise<object | string> {
+  if (typeof pod === "string") return "no pod";
+  const pid = await firstProcess(cluster, runtimeID(statusOf(pod, CONTAINER)?.containerID) ?? "");
+  if (pid === undefined) return "no process";
+  const read = (file: string) => readFile(`/proc/${pid}/${file}`, "utf8").catch(String);
+  const [status, wchan, stack, cgroup] = await Promise.all(["status", "wchan", "stack", "cgroup"].map(read));
+  const group = /^\d+:freezer:(.*)$/m.exec(cgroup ?? "")?.[1];
+  const freezer =
+    group && (await readFile(`/sys/fs/cgroup/freezer${group}/freezer.state`, "utf8").catch(String));
+  return { pid, status: status?.split("\n").slice(0, 12), wchan, stack, freezer };
 }
 
 async function eventsOf(world: World, names: readonly string[]): Promise<string[]> {

@@ -5,7 +5,7 @@ import { LONG_ENOUGH_MINUTES } from "./flat.ts";
 /** A run for people, in Markdown. */
 export function tableOf(report: CrashReport): string {
   const { restores, crashes, faults, checkpoints, workloads, courses, failures } = report;
-  const failed = Object.entries(checkpoints.failed).map(([reason, count]) => `${count} ${reason}`);
+  const failed = Object.entries(checkpoints.failed).map(([reason, { count }]) => `${count} ${reason}`);
   const judged = courses.filter(({ flat }) => flat !== undefined);
   return [
     ...rows(

@@ -9,17 +9,18 @@ import type { Client } from "../../../src/kube/client.ts";
 import { isAlreadyExists } from "../../../src/kube/errors.ts";
 import { ownerReference } from "../../../src/kube/owner.ts";
 import { delay } from "../../../src/kube/signals.ts";
-import { writeStatus } from "../../../src/kube/write.ts";
+import { updateStatus } from "../../../src/kube/write.ts";
 import { placeOf, spreadMs } from "../../../src/operator/schedule/decide.ts";
+import { persistently } from "./parallel.ts";
 
-/** What the simulated agents saw of one request. */
-export interface Seen {
-  /** `<namespace>/<pod>/<slot>`: one request each. */
-  key: string;
-  /** The slot's due time, in milliseconds since 1970. */
-  slot: number;
-  /** From the moment at which the schedule was to act on the slot until the request was heard of, in milliseconds. */
-  lagMs: number;
+/** What became of one slot of all schedules. */
+export interface Slot {
+  /** How long after a schedule was to act on the slot its request was heard of, in milliseconds, by pod. */
+  readonly lagMs: ReadonlyMap<string, number>;
+  /** Requests that another one of the same pod had preceded. */
+  readonly doubled: number;
+  /** Requests that an agent has completed. */
+  readonly ended: number;
 }
 
 /**
@@ -30,16 +31,15 @@ export class SimulatedAgents {
   readonly #client: Client;
   readonly #dumpMs: number;
   readonly #intervalMs: number;
-  readonly #seen = new Map<string, Seen>();
+  readonly #slots = new Map<number, { lagMs: Map<string, number>; doubled: number; ended: number }>();
+  readonly #seen = new Set<string>();
   readonly #taken = new Set<string>();
   readonly #perNode = new Map<string, number>();
+  readonly #failed = Promise.withResolvers<never>();
   #working = 0;
-  /** The most requests that were given to agents and had not ended, in the cluster and on one node. */
+  /** The most requests that agents had in hand, in the cluster and on one node. */
   mostAtOnce = 0;
   mostOnOneNode = 0;
-  /** Requests that another one of the same pod and slot had preceded. */
-  doubled = 0;
-  ended = 0;
 
   /** `intervalMs` is the time between two slots of every schedule, `dumpMs` what a checkpoint takes. */
   constructor(client: Client, { dumpMs, intervalMs }: { dumpMs: number; intervalMs: number }) {
@@ -48,96 +48,98 @@ export class SimulatedAgents {
     this.#intervalMs = intervalMs;
   }
 
-  get seen(): readonly Seen[] {
-    return [...this.#seen.values()];
+  /** The slot that is due then, in milliseconds since 1970. */
+  slot(due: number): Slot {
+    return this.#slot(due);
   }
 
-  /** Forgets what was seen. */
-  reset(): void {
-    this.#seen.clear();
-    this.mostAtOnce = this.mostOnOneNode = this.doubled = this.ended = 0;
-  }
-
-  /** Answers until the signal aborts. */
+  /** Answers until the signal aborts. Errors: an answer that the API server did not take. */
   async run(signal: AbortSignal): Promise<void> {
     const cache = new Cache<CheckpointRequest>({ client: this.#client, resource: requests });
-    const uids = new Set<string>();
     cache.subscribe(({ type, object }) => {
-      const uid = object.metadata.uid ?? "";
-      if (type === "delete") {
-        uids.delete(uid);
-        this.#taken.delete(uid);
-        return;
-      }
-      const slot = object.metadata.annotations?.[SLOT_ANNOTATION] ?? "";
-      const key = `${object.metadata.namespace}/${object.spec.podReference.name}/${slot}`;
-      if (!uids.has(uid)) {
-        uids.add(uid);
-        if (this.#seen.has(key)) this.doubled += 1;
-        else
-          this.#seen.set(key, {
-            key,
-            slot: Date.parse(slot),
-            lagMs: Date.now() - this.#momentOf(object, slot),
-          });
-      }
-      if (object.status?.nodeName === undefined || isTerminal(object) || this.#taken.has(uid)) return;
-      this.#taken.add(uid);
-      void this.#answer(object, object.status.nodeName, signal);
+      if (type === "apply") this.#take(object, signal);
     });
-    await cache.run(signal);
+    await Promise.race([cache.run(signal), this.#failed.promise]);
   }
 
-  #momentOf({ spec }: CheckpointRequest, slot: string): number {
-    return Date.parse(slot) + spreadMs(this.#intervalMs, placeOf(spec.checkpointScheduleRef?.uid ?? ""));
+  #slot(due: number) {
+    const slot = this.#slots.get(due) ?? { lagMs: new Map<string, number>(), doubled: 0, ended: 0 };
+    this.#slots.set(due, slot);
+    return slot;
+  }
+
+  #take(request: CheckpointRequest, signal: AbortSignal): void {
+    const { metadata, spec, status } = request;
+    const uid = metadata.uid ?? "";
+    const due = Date.parse(metadata.annotations?.[SLOT_ANNOTATION] ?? "");
+    const slot = this.#slot(due);
+    if (!this.#seen.has(uid)) {
+      this.#seen.add(uid);
+      const pod = `${metadata.namespace}/${spec.podReference.name}`;
+      const moment = due + spreadMs(this.#intervalMs, placeOf(spec.checkpointScheduleRef?.uid ?? ""));
+      if (slot.lagMs.has(pod)) slot.doubled += 1;
+      else slot.lagMs.set(pod, Date.now() - moment);
+    }
+    if (status?.nodeName === undefined || isTerminal(request) || this.#taken.has(uid)) return;
+    this.#taken.add(uid);
+    this.#answer(request, status.nodeName, signal)
+      .then(() => {
+        slot.ended += 1;
+      })
+      .catch(this.#failed.reject);
   }
 
   async #answer(request: CheckpointRequest, node: string, signal: AbortSignal): Promise<void> {
-    const onNode = (this.#perNode.get(node) ?? 0) + 1;
-    this.#perNode.set(node, onNode);
-    this.#working += 1;
-    this.mostAtOnce = Math.max(this.mostAtOnce, this.#working);
-    this.mostOnOneNode = Math.max(this.mostOnOneNode, onNode);
-    try {
-      await delay(this.#dumpMs, signal);
-      await this.#complete(request, node);
-      this.ended += 1;
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      this.#working -= 1;
-      this.#perNode.set(node, this.#perNode.get(node)! - 1);
-    }
+    this.#inHand(node, 1);
+    await delay(this.#dumpMs, signal);
+    const checkpoint = await persistently(signal, () => this.#checkpoint(request, node));
+    // Whoever sees that it has ended may give the node the next one.
+    this.#inHand(node, -1);
+    const completed = {
+      phase: "Completed",
+      completionTime: checkpoint.spec.checkpointTimestamp,
+      checkpoint: { apiVersion: API_VERSION, kind: checkpoints.kind, ...place(checkpoint) },
+    };
+    await persistently(signal, () =>
+      updateStatus(this.#client, requests, request, (current) =>
+        isTerminal(current) ? undefined : completed,
+      ),
+    );
   }
 
-  async #complete(request: CheckpointRequest, node: string): Promise<void> {
+  #inHand(node: string, by: 1 | -1): void {
+    const onNode = (this.#perNode.get(node) ?? 0) + by;
+    this.#perNode.set(node, onNode);
+    this.#working += by;
+    this.mostAtOnce = Math.max(this.mostAtOnce, this.#working);
+    this.mostOnOneNode = Math.max(this.mostOnOneNode, onNode);
+  }
+
+  async #checkpoint(request: CheckpointRequest, nodeName: string): Promise<Checkpoint> {
     const client = this.#client;
     const { namespace = "" } = request.metadata;
     const pod = request.spec.podReference.name;
     const at = new Date(request.metadata.annotations?.[SLOT_ANNOTATION] ?? 0);
     const name = checkpointName(namespace, { pod, container: "app", defaultContainer: "app", at });
     const now = new Date().toISOString();
-    const { checkpointScheduleRef } = request.spec;
-    const made = await client
-      .create(checkpoints, {
-        apiVersion: API_VERSION,
-        kind: checkpoints.kind,
-        metadata: { name, namespace, ownerReferences: [ownerReference(request)] },
-        spec: {
-          checkpointData: `checkpoint-${name}.tar`,
-          checkpointTimestamp: now,
-          checkpointID: name,
-          containerName: "app",
-          nodeName: node,
-          checkpointScheduleRef,
-        },
-      } as Checkpoint)
-      .catch((error: unknown) => {
-        if (isAlreadyExists(error)) return undefined;
-        throw error;
-      });
-    if (made === undefined) return;
-    await writeStatus(client, checkpoints, made, {
+    const draft: Checkpoint = {
+      apiVersion: API_VERSION,
+      kind: checkpoints.kind,
+      metadata: { name, namespace, ownerReferences: [ownerReference(request)] },
+      spec: {
+        checkpointData: `checkpoint-${name}.tar`,
+        checkpointTimestamp: now,
+        checkpointID: name,
+        containerName: "app",
+        nodeName,
+        checkpointScheduleRef: request.spec.checkpointScheduleRef,
+      },
+    };
+    const made = await client.create(checkpoints, draft).catch((error: unknown) => {
+      if (isAlreadyExists(error)) return client.get(checkpoints, { namespace, name });
+      throw error;
+    });
+    const good = {
       phase: "ImageBuilt",
       lastTransitionTime: now,
       digest: `sha256:${"0".repeat(64)}`,
@@ -145,11 +147,12 @@ export class SimulatedAgents {
       conditions: [
         { type: "Restorable", status: "True", reason: "ImagePushed", message: "", lastTransitionTime: now },
       ],
-    });
-    await writeStatus(client, requests, request, {
-      phase: "Completed",
-      completionTime: now,
-      checkpoint: { apiVersion: API_VERSION, kind: checkpoints.kind, namespace, name },
-    });
+    };
+    await updateStatus(client, checkpoints, made, ({ status }) =>
+      status?.phase === "ImageBuilt" ? undefined : good,
+    );
+    return made;
   }
 }
+
+const place = ({ metadata: { namespace = "", name } }: Checkpoint) => ({ namespace, name });

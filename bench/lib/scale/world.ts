@@ -1,5 +1,6 @@
 import { SCHEDULE_ANNOTATION } from "../../../src/api/labels.ts";
-import type { Client } from "../../../src/kube/client.ts";
+import type { Client, Draft } from "../../../src/kube/client.ts";
+import { isAlreadyExists } from "../../../src/kube/errors.ts";
 import { ownerReference } from "../../../src/kube/owner.ts";
 import {
   type Deployment,
@@ -8,6 +9,7 @@ import {
   namespaces,
   nodes,
   pods,
+  type Resource,
   replicaSets,
 } from "../../../src/kube/resources.ts";
 import { inParallel } from "./parallel.ts";
@@ -34,7 +36,7 @@ export async function makeWorld(
 ): Promise<void> {
   const some = (count: number) => Array.from({ length: Math.ceil(count) }, (_, number) => number);
   await inParallel(some(size / PER_NODE), AT_ONCE, signal, async (number) => {
-    const node = await client.create(nodes, { metadata: { name: `node-${number}` } } as KubeObject);
+    const node = await ensure(client, nodes, { metadata: { name: `node-${number}` } } as KubeObject);
     const allocatable = { cpu: "1000", memory: "4000Gi", pods: "1000" };
     const status = { allocatable, capacity: allocatable, conditions: [{ type: "Ready", status: "True" }] };
     await client.patch(
@@ -45,7 +47,7 @@ export async function makeWorld(
     );
   });
   await inParallel(some(size / PER_NAMESPACE), AT_ONCE, signal, (number) =>
-    client.create(namespaces, { metadata: { name: `team-${number}` } } as KubeObject),
+    ensure(client, namespaces, { metadata: { name: `team-${number}` } } as KubeObject),
   );
   await inParallel(some(size), AT_ONCE, signal, (number) => makeWorkload(client, number, cron));
 }
@@ -56,15 +58,15 @@ async function makeWorkload(client: Client, number: number, cron: string): Promi
   const containers = [{ name: "app", image: "registry.example/app:1" }];
   const template = { metadata: { labels }, spec: { containers } };
   const selector = { matchLabels: labels };
-  const deployment = await client.create(deployments, {
+  const deployment = await ensure(client, deployments, {
     metadata: { name, namespace, labels, annotations: { [SCHEDULE_ANNOTATION]: cron } },
     spec: { selector, template },
   } as unknown as Deployment);
-  const set = await client.create(replicaSets, {
+  const set = await ensure(client, replicaSets, {
     metadata: { name, namespace, labels, ownerReferences: [ownerReference(deployment, true)] },
     spec: { selector, template },
   } as unknown as KubeObject);
-  const pod = await client.create(pods, {
+  const pod = await ensure(client, pods, {
     metadata: { name, namespace, labels, ownerReferences: [ownerReference(set, true)] },
     spec: { nodeName: nodeOf(number), containers },
   } as unknown as KubeObject);
@@ -84,19 +86,31 @@ async function makeWorkload(client: Client, number: number, cron: string): Promi
   );
 }
 
-/** Gives every workload the schedule that `cronOf` says. */
+/** The object, as it was made now or before. */
+async function ensure<T extends KubeObject>(
+  client: Client,
+  resource: Resource<T>,
+  draft: Draft<T>,
+): Promise<T> {
+  const { namespace, name = "" } = draft.metadata;
+  return await client.create(resource, draft).catch((error: unknown) => {
+    if (isAlreadyExists(error)) return client.get(resource, { namespace, name });
+    throw error;
+  });
+}
+
+/** Gives workloads that schedule. */
 export async function reschedule(
   client: Client,
-  size: number,
-  cronOf: (number: number) => string,
+  numbers: readonly number[],
+  cron: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const all = Array.from({ length: size }, (_, number) => number);
-  await inParallel(all, AT_ONCE, signal, (number) =>
+  await inParallel(numbers, AT_ONCE, signal, (number) =>
     client.patch(
       deployments,
       { namespace: namespaceOf(number), name: workloadOf(number) },
-      { type: "merge", body: { metadata: { annotations: { [SCHEDULE_ANNOTATION]: cronOf(number) } } } },
+      { type: "merge", body: { metadata: { annotations: { [SCHEDULE_ANNOTATION]: cron } } } },
     ),
   );
 }

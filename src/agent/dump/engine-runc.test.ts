@@ -25,6 +25,12 @@ describe("what a failed dump means", () => {
     ["a busy process", error("Error (x): Unseizable non-zombie 7 found, state D"), "ProcessBusy", 2],
     ["what CRIU did not say", error(), "CheckpointFailed", 2],
     ["a full disk under CRIU", error("Error (x): Can't write: No space left on device"), "DiskFull", 0],
+    [
+      "a disk that can only be read",
+      new DumpError("Pack", "/a.tar: Read-only file system"),
+      "DiskReadOnly",
+      0,
+    ],
     ["a full disk", new DumpError("Pack", "/a.tar: No space left on device"), "DiskFull", 0],
     ["a foreign process", new DumpError("Foreign", "process 7"), "ForeignProcess", 0],
     [

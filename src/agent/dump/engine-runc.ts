@@ -6,7 +6,7 @@ import type { Logger } from "../../kube/log.ts";
 import { delay } from "../../kube/signals.ts";
 import { criuConfig, parseCriuOptions } from "../../store/criu-options.ts";
 import type { Archives } from "../archives.ts";
-import type { Target } from "../kubelet.ts";
+import { DISK_ERRORS, type Target } from "../kubelet.ts";
 import { CHANCE, criuError } from "./criu-error.ts";
 import { type DumpEngine, EngineError } from "./engine.ts";
 
@@ -124,9 +124,9 @@ const REASONS: Readonly<Record<Exclude<DumpReason, "Runtime">, readonly [ErrorCo
 /** What a failed dump means to a person. */
 export function engineError(error: DumpError): EngineError {
   const { reason, message, errors } = error;
-  if (/No space left on device/.test([message, ...errors].join("\n"))) {
-    return new EngineError("DiskFull", message, 0, { cause: error });
-  }
+  const said = [message, ...errors].join("\n");
+  const disk = DISK_ERRORS.find(([, pattern]) => pattern.test(said));
+  if (disk !== undefined) return new EngineError(disk[0], message, 0, { cause: error });
   if (reason !== "Runtime") {
     const [code, retries] = REASONS[reason];
     return new EngineError(code, message, retries, { cause: error });

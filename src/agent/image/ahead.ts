@@ -5,7 +5,7 @@ import type { CaptureSource } from "../../api/request.ts";
 import { isPushed, type Settings } from "../../api/settings.ts";
 import { partOf } from "../../engine/dump.ts";
 import type { Logger } from "../../kube/log.ts";
-import { follow } from "../../kube/signals.ts";
+import { follow, orAborted } from "../../kube/signals.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { GrowingFile } from "../../oci/growing-file.ts";
 import { type Archives, isNamed } from "../archives.ts";
@@ -16,6 +16,12 @@ import type { Target } from "../kubelet.ts";
 const MOST = 2;
 /** Uploads whose end nobody asked for; the oldest is forgotten. */
 const MOST_KEPT = 64;
+
+/** An archive that was sent ahead, or is still on its way. */
+interface Sent {
+  digest: Promise<Digest | undefined>;
+  abort(reason: unknown): void;
+}
 
 /** Follows the archive of one dump. Disposed of before its end, it leaves nothing in the registry. */
 export interface Following extends Disposable {
@@ -37,7 +43,7 @@ export interface AheadOptions {
  */
 export class Ahead {
   readonly #options: AheadOptions;
-  readonly #sent = new Map<string, Promise<Digest | undefined>>();
+  readonly #sent = new Map<string, Sent>();
   #active = 0;
 
   constructor(options: AheadOptions) {
@@ -79,7 +85,7 @@ export class Ahead {
         if (!isIt) return;
         isOver = true;
         file?.end(sizeBytes);
-        this.#keep(name, sent);
+        this.#keep(name, { digest: sent, abort: (reason) => limit.abort(reason) });
       },
       [Symbol.dispose]: () => {
         if (!isOver) limit.abort(new Error("there is no such archive"));
@@ -87,14 +93,27 @@ export class Ahead {
     };
   }
 
-  /** The digest of an archive that is in the registry already, which is waited for if it is on its way. */
-  async take(name: string): Promise<Digest | undefined> {
+  /**
+   * The digest of an archive that is in the registry already, which is waited for if it is on its way. Errors: the
+   * signal's reason; it is on its way no more then.
+   */
+  async take(name: string, signal?: AbortSignal): Promise<Digest | undefined> {
     const sent = this.#sent.get(name);
-    this.#sent.delete(name);
-    return await sent;
+    if (sent === undefined) return undefined;
+    try {
+      return await orAborted(sent.digest, signal);
+    } finally {
+      this.drop(name);
+    }
   }
 
-  #keep(name: string, sent: Promise<Digest | undefined>): void {
+  /** The archive is wanted no more: whoever sends it has let go of it soon. */
+  drop(name: string): void {
+    this.#sent.get(name)?.abort(new Error("the archive is wanted no more"));
+    this.#sent.delete(name);
+  }
+
+  #keep(name: string, sent: Sent): void {
     this.#sent.set(name, sent);
     const [oldest] = this.#sent.keys();
     if (oldest !== undefined && this.#sent.size > MOST_KEPT) this.#sent.delete(oldest);

@@ -13,7 +13,8 @@ import { LABEL_POD } from "../../api/labels.ts";
 import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
 import { pullAddress, registryOf } from "../../api/settings.ts";
-import { Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
+import { keyOf } from "../../kube/owner.ts";
 import type { ObjectName } from "../../kube/resources.ts";
 import { absent, dropFinalizer, updateStatus, writeStatus } from "../../kube/write.ts";
 import { pushCheckpointImage } from "../../oci/checkpoint-image.ts";
@@ -25,13 +26,18 @@ import { archiveName, isNamed } from "../archives.ts";
 import type { Context } from "../context.ts";
 import { type Captured, inspect, isOf, ownerOf, unfit } from "../inspect.ts";
 import { copyOf } from "../plan/copies.ts";
+import { Slots } from "../slots.ts";
 import { mayHaveCopy } from "../store/decide.ts";
 import { restorable, unfinished, withPlace } from "../store/status.ts";
 import { untilDeleted } from "../until-deleted.ts";
 import { decideImage } from "./decide.ts";
 
 /** Pushes at once: each is one stream, and two keep a node's uplink busy. */
-const WORKERS = 2;
+const PUSHES = 2;
+/** How soon to look again for room for a push, in milliseconds. */
+const SLOT_POLL_MS = 500;
+/** Checkpoints that are looked at at once: however slow the registry, those that are deleted do not wait for it. */
+const WORKERS = 16;
 
 /**
  * Turns the archive of a Checkpoint into an image in the registry, and lets go of the archive then.
@@ -61,19 +67,23 @@ export function imageReconciler(
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
   const { node, client, settings, ahead, archives, store, locks, caches, recorder, log, now } = context;
   const here = { node, store: settings.store };
+  const slots = new Slots(PUSHES);
+  /** What this agent may have pushed and has told nobody of. */
+  const untold = new Map<string, { repository: string; tag: string }>();
 
   return async (name, signal) => {
     const cached = caches.checkpoints.get(name.namespace, name.name);
-    if (cached === undefined || (await isSettled(cached))) return done;
+    if (cached === undefined) return await takeBack(name, signal);
+    if (await isSettled(cached)) return done;
     // Not the cache: what it does not know yet would be pushed a second time.
     const checkpoint = await client.get(checkpoints, name, { signal }).catch(absent);
-    if (checkpoint === undefined) return done;
+    if (checkpoint === undefined) return await takeBack(name, signal);
     const decision = decideImage(checkpoint, node, settings.store);
     switch (decision.type) {
       case "nothing":
         return done;
       case "push":
-        return await untilDeleted(caches.checkpoints, checkpoint, signal, (limit) => push(checkpoint, limit));
+        return await push(checkpoint, signal);
       case "release":
         return await release(checkpoint, decision, signal);
       case "remove":
@@ -84,6 +94,12 @@ export function imageReconciler(
   };
 
   async function push(checkpoint: Checkpoint, signal: AbortSignal): Promise<Outcome> {
+    using slot = slots.tryTake(checkpoint.metadata.uid ?? "");
+    if (slot === undefined) return again(SLOT_POLL_MS);
+    return await untilDeleted(caches.checkpoints, checkpoint, signal, (limit) => pushNow(checkpoint, limit));
+  }
+
+  async function pushNow(checkpoint: Checkpoint, signal: AbortSignal): Promise<Outcome> {
     let captured: Captured;
     try {
       captured = await inspect(archives, checkpoint.spec.checkpointData);
@@ -112,6 +128,8 @@ export function imageReconciler(
       throw error;
     });
     const written = await writePushed(current, built);
+    if (written === undefined) return again(0);
+    untold.delete(keyOf(written.metadata));
     log.info({ ...nameFields(written), image: built.runtimeImage }, "checkpoint image pushed");
     report(written, "Normal", "ImagePushed", `pushed as ${built.runtimeImage}`);
     // The change of status brings it back here, to be released.
@@ -119,15 +137,27 @@ export function imageReconciler(
   }
 
   /** A change of something else meanwhile, a label or a copy, must not let the whole be pushed again. */
-  async function writePushed(pushed: Checkpoint, image: PushedImage): Promise<Checkpoint> {
-    const written = await updateStatus(client, checkpoints, pushed, ({ metadata, status = {} }) => {
+  async function writePushed(pushed: Checkpoint, image: PushedImage): Promise<Checkpoint | undefined> {
+    return await updateStatus(client, checkpoints, pushed, ({ metadata, status = {} }) => {
       if (metadata.deletionTimestamp !== undefined || status.phase === "Failed") return undefined;
       if (status.digest !== undefined && status.digest !== image.digest) {
         throw new KcrError("ArchiveInvalid", `the archive was ${status.digest} and is ${image.digest} now`);
       }
       return pushedStatus(status, image);
     });
-    return written ?? pushed;
+  }
+
+  /** The Checkpoint went while its image was pushed: nobody had waited for this agent, and nobody knows of the image. */
+  async function takeBack(name: ObjectName, signal: AbortSignal): Promise<Outcome> {
+    const image = untold.get(keyOf(name));
+    if (image === undefined) return done;
+    const { repository, tag } = image;
+    await using registry = await openRegistry(settings, "kcr-agent");
+    const found = await registry.headManifest(repository, tag, { signal });
+    if (found !== undefined) await registry.deleteManifest(repository, found.digest, { signal });
+    untold.delete(keyOf(name));
+    if (found !== undefined) log.warn({ repository, tag }, "an image of no Checkpoint was taken back");
+    return done;
   }
 
   async function pushImage(
@@ -137,7 +167,8 @@ export function imageReconciler(
   ): Promise<PushedImage> {
     const { metadata, status } = checkpoint;
     const repository = status?.checkpointImage ?? "";
-    const known = status?.digest ?? (await ahead?.take(captured.name));
+    untold.set(keyOf(metadata), { repository, tag: imageTag(metadata.name) });
+    const known = status?.digest ?? (await ahead?.take(captured.name, signal));
     await using registry = await openRegistry(settings, "kcr-agent");
     const image = await pushCheckpointImage({
       client: registry,
@@ -183,9 +214,11 @@ export function imageReconciler(
   /** Not while a copy is being made: that ends by itself when it hears of the deletion. */
   async function remove(checkpoint: Checkpoint): Promise<Outcome> {
     using _lock = await locks.take(checkpoint.metadata.uid ?? "");
+    ahead?.drop(checkpoint.spec.checkpointData);
     await removeCopy(checkpoint);
     await removeArchive(checkpoint);
     await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER).catch(absent);
+    untold.delete(keyOf(checkpoint.metadata));
     return done;
   }
 
@@ -204,7 +237,7 @@ export function imageReconciler(
         { ...nameFields(checkpoint), err: error },
         "the image is not whole in the registry; pushing again",
       );
-      return await untilDeleted(caches.checkpoints, checkpoint, signal, (limit) => push(checkpoint, limit));
+      return await push(checkpoint, signal);
     }
     await removeArchive(checkpoint);
     if (!mayHaveCopy(checkpoint, settings.store)) {

@@ -48,9 +48,9 @@ describe("of a checkpoint each step is measured when it is over, once", () => {
       countDump(metrics, { type: "apply", object }, () => "runc");
       for (const [n, object] of steps.entries()) {
         const previous = steps[n - 1];
-        countCheckpoint(metrics, { type: "apply", object, ...(previous && { previous }) });
-        countCheckpoint(metrics, { type: "apply", object, previous: object });
-        countCheckpoint(metrics, { type: "apply", object });
+        countCheckpoint(metrics, { type: "apply", object, ...(previous && { previous }) }, undefined);
+        countCheckpoint(metrics, { type: "apply", object, previous: object }, undefined);
+        countCheckpoint(metrics, { type: "apply", object }, undefined);
       }
     });
     expect(seen).toEqual([
@@ -68,7 +68,11 @@ describe("of a checkpoint each step is measured when it is over, once", () => {
     const gone = (type: string) => ({ ...isTrue(type, 5), status: "False" as const });
     const lost = { ...built, conditions: [gone("LocalCopy"), gone("Restorable")] };
     const seen = await measured((metrics) =>
-      countCheckpoint(metrics, { type: "apply", object: checkpoint(copied), previous: checkpoint(lost) }),
+      countCheckpoint(
+        metrics,
+        { type: "apply", object: checkpoint(copied), previous: checkpoint(lost) },
+        undefined,
+      ),
     );
     expect(seen).toEqual([]);
   });

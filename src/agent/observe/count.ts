@@ -24,7 +24,11 @@ export function countDump(
 }
 
 /** What a change of a Checkpoint of this node tells: each of its steps, once it is over. */
-export function countCheckpoint(metrics: AgentMetrics, { type, object, previous }: Change<Checkpoint>): void {
+export function countCheckpoint(
+  metrics: AgentMetrics,
+  { type, object, previous }: Change<Checkpoint>,
+  request: CheckpointRequest | undefined,
+): void {
   if (type === "delete" || previous === undefined) return;
   const { spec, status = {} } = object;
   const before = previous.status ?? {};
@@ -34,8 +38,9 @@ export function countCheckpoint(metrics: AgentMetrics, { type, object, previous 
     observe(metrics, "kcr_checkpoint_paused_seconds", seconds(status.pausedMicroseconds), engine);
     observe(metrics, "kcr_checkpoint_size_bytes", status.sizeBytes, engine);
   }
-  if (before.phase === "Created" && became(LOCAL_COPY)) {
-    observe(metrics, "kcr_copy_seconds", secondsBetween(before.lastTransitionTime, since(LOCAL_COPY)), {});
+  if (became(LOCAL_COPY)) {
+    const took = secondsBetween(dumpedTime(previous, request), since(LOCAL_COPY));
+    observe(metrics, "kcr_copy_seconds", took, {});
   }
   if (before.phase === "Processing" && status.phase === "ImageBuilt") {
     const took = secondsBetween(before.lastTransitionTime, status.lastTransitionTime);
@@ -57,6 +62,13 @@ export function countCheckpoint(metrics: AgentMetrics, { type, object, previous 
     return findCondition(status.conditions, condition)?.lastTransitionTime;
   }
 }
+
+/** When the dump of a Checkpoint was over, as it said itself before something came of it, or as its request says. */
+export const dumpedTime = (
+  { status }: Checkpoint,
+  request: CheckpointRequest | undefined,
+): string | undefined =>
+  status?.phase === "Created" ? status.lastTransitionTime : request?.status?.completionTime;
 
 /** What the runtime handler did at one `create`. */
 export function countNote(metrics: AgentMetrics, note: Note): void {

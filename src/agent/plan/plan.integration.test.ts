@@ -266,6 +266,28 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       expect((await withCandidates(pod)).run).toBe("c1");
     });
 
+    it("stay as they are while a handler of a later version knows where the run came from, which is told", async () => {
+      await schedule();
+      const pod = await makePod("cache-0");
+      await checkpoint("one", pod);
+      const plan = JSON.stringify({ version: 99, fallback: "Fail", of: "a later agent" });
+      await put(layout.plan(keyOf(pod)), plan);
+      await put(join(layout.run(keyOf(pod)), STATE), JSON.stringify({ version: 99 }));
+      await created(pod, "c1");
+      await startAgent();
+      const note = await waitFor("an Event on the pod", async () => {
+        const { items } = await client.list(events, { namespace });
+        return items.find((e) => e.reason === "ProtocolUnknown" && e.regarding?.name === "cache-0")?.note;
+      });
+      expect(note).toContain("what the handler remembers of container app is of protocol 99");
+      expect(await readFile(layout.plan(keyOf(pod)), "utf8")).toBe(plan);
+
+      // A handler that this agent knows has begun it afresh.
+      await rm(join(layout.run(keyOf(pod)), STATE));
+      await created(pod, "c0");
+      await withCandidates(pod, "one");
+    });
+
     it("of a restored run go on with what it came from", async () => {
       const pod = await makePod("cache-0");
       const other = await makePod("cache-other");
@@ -606,6 +628,21 @@ describe.skipIf(kubeconfig === undefined)("the agent beside a handler played by 
       await waitFor("everything of the pod to go", async () => (await readdir(layout.runs)).length === 0);
       expect(await readdir(layout.ids)).toEqual(["d0"]);
       expect(await readdir(dirname(layout.work("c0")))).toEqual([]);
+    });
+
+    it("of a handler of a later version are told as such, once, and stay for the agent that knows them until their pod is gone", async () => {
+      const pod = await makePod("cache-0");
+      await put(join(layout.notes(keyOf(pod)), "1-x.json"), JSON.stringify({ version: 99, said: "else" }));
+      await startAgent();
+      const [event] = await told("ProtocolUnknown", 1);
+      expect(event?.regarding).toMatchObject({ kind: "Pod", name: "cache-0" });
+      expect(event?.note).toContain("what the handler says of container app is of protocol 99");
+      await note(pod, { type: "refused", reason: "CopyCorrupt", message: "m" });
+      await told("RestoreRefused", 1);
+      await waitFor("the other to go", async () => (await notesLeft(pod)).length === 1);
+      expect(await told("ProtocolUnknown", 1)).toHaveLength(1);
+      await client.delete(pods, pod.metadata, { gracePeriodSeconds: 0 });
+      await waitFor("everything of the pod to go", async () => (await readdir(layout.runs)).length === 0);
     });
 
     it("that cannot be read are dropped, and hold up no other", async () => {

@@ -67,6 +67,17 @@ export class NewFile implements AsyncDisposable {
   }
 }
 
+/** Makes a directory unless it is there; Node's `recursive` says ENOENT of a file system that cannot be written to. */
+export async function ensureDirectory(disk: Disk, path: string): Promise<void> {
+  await disk.mkdir(path, { mode: DIRECTORY_MODE }).catch((error: unknown) => {
+    if (codeOf(error) !== "EEXIST") throw error;
+  });
+}
+
+/** Whether the node's own disk is what failed: from elsewhere the same would not fit either. */
+export const isDiskFault = (error: unknown): boolean =>
+  error instanceof KcrError && (error.code === "DiskFull" || error.code === "DiskReadOnly");
+
 /** Leaves a file that says something by being there, also after a loss of power. */
 export async function leaveMark(disk: Disk, path: string, text: string): Promise<void> {
   await using file = await disk.open(path, "w", FILE_MODE);
@@ -102,9 +113,17 @@ export function missing(error: unknown): undefined {
   throw error;
 }
 
-/** An error of the file system as it is, but for a full disk: that is told with what did not fit where. */
+/** An error of the file system as it is, but for a disk that is full or takes nothing: what did not fit where is told. */
 export function diskError(error: unknown, directory: string, bytes: number): unknown {
-  const code = codeOf(error);
-  if (code !== "ENOSPC" && code !== "EDQUOT") return error;
-  return new KcrError("DiskFull", `${directory} has no room for a copy of ${bytes} bytes`, { cause: error });
+  switch (codeOf(error)) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return new KcrError("DiskFull", `${directory} has no room for a copy of ${bytes} bytes`, {
+        cause: error,
+      });
+    case "EROFS":
+      return new KcrError("DiskReadOnly", `${directory} cannot be written to`, { cause: error });
+    default:
+      return error;
+  }
 }

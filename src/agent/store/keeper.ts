@@ -9,8 +9,11 @@ import { scrub } from "../scrub.ts";
 const HOUR_MS = 3_600_000;
 /** How often copies and archives are looked for that belong to nothing, in milliseconds. */
 const SWEEP_MS = 300_000;
-/** How soon after Checkpoints went without this agent, as their namespace may with many of them, in milliseconds. */
-const GONE_MS = 2_000;
+/**
+ * How soon after the agent's start, and after Checkpoints went for which it was not waited for; twice as long the next
+ * time, and so on, for what is kept for their pods goes after them. In milliseconds.
+ */
+const SOON_MS = 2_000;
 /** What came of a copy that was never finished is kept so long for another try, in milliseconds. */
 const UNFINISHED_MS = HOUR_MS;
 /** A copy that is younger may be of a Checkpoint whose digest is not written down yet, in milliseconds. */
@@ -38,10 +41,14 @@ async function keep(context: Context, signal: AbortSignal): Promise<never> {
       if (!signal.aborted) log.error({ err }, what);
     }
   };
-  const wasClean = await store.wasCleanlyStopped();
+  let wasClean = false;
+  await guarded("whether the last agent ended as it should is not known", async () => {
+    wasClean = await store.wasCleanlyStopped();
+  });
   await caches.checkpoints.waitForSync(signal);
   let scrubbed = performance.now();
   let isDue = !wasClean;
+  let pauseMs = SOON_MS;
   let went = new AbortController();
   caches.checkpoints.subscribe((change) => {
     if (isUnseen(change)) went.abort(new Error("a Checkpoint went"));
@@ -57,21 +64,22 @@ async function keep(context: Context, signal: AbortSignal): Promise<never> {
       await guarded("the scrub was not finished", () => scrubAndTell(context, signal));
       scrubbed = performance.now();
     }
-    await sweepDue(went.signal, signal);
+    await delayUnless(went.signal, pauseMs, signal);
+    pauseMs = went.signal.aborted ? SOON_MS : Math.min(2 * pauseMs, SWEEP_MS);
     isDue = performance.now() - scrubbed >= settings.local.scrubHours * HOUR_MS;
   }
 }
 
-/** Resolves when it is time to sweep: after a while, or when one `went`. Errors: the signal's reason. */
-async function sweepDue(went: AbortSignal, signal: AbortSignal): Promise<void> {
+/** Resolves after so many milliseconds, or soon after one `went`. Errors: the signal's reason. */
+async function delayUnless(went: AbortSignal, ms: number, signal: AbortSignal): Promise<void> {
   using due = follow(signal);
   const wake = () => due.abort(went.reason);
   if (went.aborted) wake();
   else went.addEventListener("abort", wake, { once: true });
   try {
-    await delay(SWEEP_MS, due.signal);
+    await delay(ms, due.signal);
   } catch {
-    await delay(GONE_MS, signal);
+    await delay(SOON_MS, signal);
   }
 }
 

@@ -9,6 +9,7 @@ import { BY_POD_UID, type Context } from "../context.ts";
 import { inspect, isIdentityOf, ownerOf } from "../inspect.ts";
 import { copyOf } from "../plan/copies.ts";
 import { nodesWith, peerError } from "../transfer/fetch.ts";
+import { isDiskFault } from "./disk.ts";
 import { archiveFile, archiveInRegistry, hasImage } from "./sources.ts";
 
 export interface Obtained {
@@ -46,8 +47,7 @@ export async function obtain(
     } catch (error) {
       signal.throwIfAborted();
       last = registryError(error) ?? peerError(error) ?? error;
-      // The other source would not fit either.
-      if (last instanceof KcrError && last.code === "DiskFull") break;
+      if (isDiskFault(last)) break;
     }
   }
   throw last;

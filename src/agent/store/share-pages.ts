@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { FileBytes } from "../../archive/bytes.ts";
 import { encodePagemap, Pagemap, type Run } from "../../archive/criu/pagemap.ts";
 import type { PageChain } from "../../archive/page-chain.ts";
@@ -14,7 +14,7 @@ import {
   type SharedPages,
   WHOLE_DIRECTORY,
 } from "../../store/copy.ts";
-import { codeOf, DIRECTORY_MODE, type Disk, NewFile, writeNew } from "./disk.ts";
+import { codeOf, type Disk, ensureDirectory, NewFile, writeNew } from "./disk.ts";
 import { type OpenChain, openChain, pagemapID, pagesPath, readPagemap } from "./page-base.ts";
 
 /** An earlier copy, whose pages a new one may share. */
@@ -83,7 +83,7 @@ export class PageSharing {
       return { add: [{ path: entry.name, ...written.file }], remove: [] };
     }
     const whole = `${WHOLE_DIRECTORY}/pagemap-${id}.img`;
-    await this.#disk.mkdir(join(this.#directory, WHOLE_DIRECTORY), { recursive: true, mode: DIRECTORY_MODE });
+    await ensureDirectory(this.#disk, join(this.#directory, WHOLE_DIRECTORY));
     await this.#disk.rename(join(this.#directory, path), join(this.#directory, whole));
     const runs = encodePagemap(map.pagesId, written.runs);
     const changedMap = await writeNew(this.#disk, join(this.#directory, path), runs);
@@ -113,7 +113,7 @@ export class PageSharing {
       for (const file of [pagemap, pages]) {
         const path = levelPath(level + 1, file.path.slice(file.path.lastIndexOf("/") + 1));
         const to = join(this.#directory, path);
-        await this.#disk.mkdir(join(to, ".."), { recursive: true, mode: DIRECTORY_MODE });
+        await ensureDirectory(this.#disk, dirname(to));
         try {
           await this.#disk.link(join(this.#base.directory, file.path), to);
         } catch (error) {

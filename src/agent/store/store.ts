@@ -20,6 +20,7 @@ import {
   DIRECTORY_MODE,
   type Disk,
   diskError,
+  ensureDirectory,
   hashFile,
   leaveMark,
   missing,
@@ -164,14 +165,14 @@ export class LocalStore {
     const bytes = contents.values().reduce((sum, { size }) => sum + size, 0);
     const directory = join(this.layout.tmp, randomUUID());
     try {
-      await this.#disk.mkdir(incoming, { recursive: true, mode: DIRECTORY_MODE });
+      await ensureDirectory(this.#disk, incoming);
       await this.#assertRoom(bytes - (await this.#bytesIn(incoming)));
       for (const [sha256, file] of contents) {
         const path = join(incoming, sha256);
         if (!(await this.#share(file, path, signal))) await fetch(file, path, signal);
       }
-      for (const path of directoriesOf(files)) {
-        await this.#disk.mkdir(join(directory, path), { recursive: true, mode: DIRECTORY_MODE });
+      for (const path of ["", ...directoriesOf(files).reverse()]) {
+        await ensureDirectory(this.#disk, join(directory, path));
       }
       for (const { path, sha256 } of files) {
         await this.#disk.link(join(incoming, sha256), join(directory, path));

@@ -32,7 +32,7 @@ import {
   SPEC_DUMP,
   STATUS_DUMP,
 } from "../../store/copy.ts";
-import { DIRECTORY_MODE, type Disk, NewFile, writeNew } from "./disk.ts";
+import { type Disk, ensureDirectory, NewFile, writeNew } from "./disk.ts";
 import { type Base, PageSharing } from "./share-pages.ts";
 
 /** A checkpoint archive that can be read from its beginning. */
@@ -120,7 +120,7 @@ async function unpackInto(
   base: Base | undefined,
 ): Promise<Unpacked> {
   const sharing = base && new PageSharing(disk, directory, base);
-  await disk.mkdir(join(directory, CHECKPOINT_DIRECTORY), { recursive: true, mode: DIRECTORY_MODE });
+  for (const path of [directory, join(directory, CHECKPOINT_DIRECTORY)]) await ensureDirectory(disk, path);
   const hash = createHash("sha256");
   let files: CopyFile[] = [];
   await using rest = await NewFile.open(disk, join(directory, ARCHIVE_REST));

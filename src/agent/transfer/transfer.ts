@@ -17,6 +17,7 @@ import { serveCopies, type TransferServer } from "../../transfer/server.ts";
 import { Throttle } from "../../transfer/throttle.ts";
 import type { AgentMetricName } from "../metrics.ts";
 import { copyOf } from "../plan/copies.ts";
+import { isDiskFault } from "../store/disk.ts";
 import { originalPages } from "../store/original-pages.ts";
 import type { LocalStore } from "../store/store.ts";
 import { certificateController } from "./certificate.ts";
@@ -140,8 +141,7 @@ export class Transfer {
         this.#metrics.increment("kcr_transfer_copies_total", { result });
         this.#options.log.warn({ checkpoint: name, from: node, err: error }, "a copy could not be fetched");
         last = error;
-        // Another node's copy would not fit either.
-        if (error instanceof KcrError && error.code === "DiskFull") break;
+        if (isDiskFault(error)) break;
       }
     }
     throw last;

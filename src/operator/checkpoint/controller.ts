@@ -138,10 +138,11 @@ export function checkpointController(context: Context): Controller {
     backoff: { baseMs: 500, maxMs: 60_000, jitter: 0.2 },
     sources: [
       changesOf(caches.checkpoints),
-      changesOf(caches.nodes, (node) =>
-        caches.checkpoints
-          .byIndex(BY_NODE, node.metadata.name)
-          .map(({ metadata }) => ({ namespace: metadata.namespace, name: metadata.name })),
+      // Of a node that is there no change makes a difference.
+      changesOf(caches.nodes, ({ metadata: { name } }) =>
+        caches.nodes.get(undefined, name) !== undefined
+          ? []
+          : caches.checkpoints.byIndex(BY_NODE, name).map(({ metadata }) => metadata),
       ),
     ],
   });

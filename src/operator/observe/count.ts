@@ -2,7 +2,7 @@ import type { Checkpoint } from "../../api/checkpoint.ts";
 import { findCondition } from "../../api/conditions.ts";
 import { isGood, isTerminal } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
-import { codeLabel } from "../../api/restore-metrics.ts";
+import { beginCount, codeLabel } from "../../api/restore-metrics.ts";
 import { noMetrics } from "../../kube/metrics.ts";
 import type { Change } from "../../kube/subscription.ts";
 import type { Context } from "../context.ts";
@@ -12,6 +12,7 @@ import type { Context } from "../context.ts";
  * hear of: what had happened before is not counted again. What an agent measured is its own to tell.
  */
 export function countChanges({ caches, metrics = noMetrics, leading }: Context): void {
+  beginCount(metrics, "Image");
   const stops = [
     caches.requests.subscribe((change) => countRequest(metrics, change)),
     caches.checkpoints.subscribe((change) => countCheckpoint(metrics, change)),

@@ -59,6 +59,8 @@ export function chooseAdmitted(
 ): Chosen {
   const perNode = new Map(underWay);
   let free = limits.perCluster - [...underWay.values()].reduce((sum, count) => sum + count, 0);
+  // Where there is no place nobody's turn matters.
+  if (free <= 0) return { admitted: [], held: [...waiting] };
   const chosen: Chosen = { admitted: [], held: [] };
   /** Whether it takes a place of the cluster's. */
   const admit = (one: Waiting): boolean => {

@@ -4,6 +4,7 @@ import type { CheckpointRequest } from "../../api/request.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { isNotFound, isStale } from "../../kube/errors.ts";
 import { nodes, type ObjectName, pods } from "../../kube/resources.ts";
+import { delay } from "../../kube/signals.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import { type Context, UNDER_WAY, WAITING } from "../context.ts";
 import { ACCEPTED, chooseAdmitted, chooseTold, type Waiting } from "./admission.ts";
@@ -13,6 +14,8 @@ import { decideRequest } from "./decide.ts";
 const HOLD_MS = 1000;
 /** Requests that are looked at, and given to their agents, at once. */
 const AT_ONCE = 8;
+/** For so long for each request that waits, in milliseconds, changes are gathered: each look is at all of them. */
+const GATHER_MS = 0.01;
 /** Namespaces whose last turn is remembered; one that is forgotten counts as one that has had none. */
 const MOST_TURNS = 4096;
 /** The one key of the controller that gives requests to agents. */
@@ -119,7 +122,8 @@ export function requestControllers(context: Context): Controller[] {
     return isWithAgent ? await look(request) : done;
   };
 
-  const admit = async (): Promise<Outcome> => {
+  const admit = async (_: ObjectName, signal: AbortSignal): Promise<Outcome> => {
+    await delay(caches.requests.byIndex(WAITING, WAITING).length * GATHER_MS, signal);
     const waiting = caches.requests.byIndex(WAITING, WAITING);
     const underWay = new Map<string, number>();
     const count = (node: string) => underWay.set(node, (underWay.get(node) ?? 0) + 1);

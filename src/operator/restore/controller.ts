@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { POISONED } from "../../api/checkpoint.ts";
 import { setCondition } from "../../api/conditions.ts";
@@ -12,11 +13,11 @@ import { type ContainerRecord, laterRecord, readRecords, recordsText } from "../
 import { countRestore as countOutcome, type RestoreOutcome } from "../../api/restore-metrics.ts";
 import type { JsonPatch } from "../../kube/client.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
-import { isForbidden } from "../../kube/errors.ts";
+import { isConflict, isForbidden } from "../../kube/errors.ts";
 import { noMetrics } from "../../kube/metrics.ts";
 import { controllerOf } from "../../kube/owner.ts";
 import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
-import { writeStatus } from "../../kube/write.ts";
+import { writeCondition, writeStatus } from "../../kube/write.ts";
 import { BY_POD, BY_POD_UID, BY_UID, type Context } from "../context.ts";
 import { podsOfSchedule, schedulesOfPod } from "../selection.ts";
 import { decideRestore, mayBeOf, type RestoreDecision, type RestoreInput } from "./decide.ts";
@@ -199,14 +200,15 @@ export function restoreController(context: Context): Controller {
       case "settle": {
         const { outcome } = decision;
         if (outcome.type === "restored") await countRestore(pod, outcome.checkpoint, status);
-        await writePod(pod, container, decision.record);
+        const written = await writePod(pod, container, decision.record);
         measure(pod, decision);
         if (outcome.type === "restored") {
-          await tell(pod, protection, "Normal", "Restored", restoredNote(pod, container, outcome.checkpoint));
+          const note = restoredNote(pod, container, outcome.checkpoint);
+          await tell(written, protection, "Normal", "Restored", note);
         } else if (outcome.type === "lost") {
           const first = outcome.error.code === "NoCheckpoint" ? "Normal" : "Warning";
           await tell(
-            pod,
+            written,
             protection,
             first,
             outcome.error.code,
@@ -217,8 +219,9 @@ export function restoreController(context: Context): Controller {
       }
       case "swap": {
         if (decision.poisoned !== undefined) await poison(decision.poisoned, decision.record.crashes);
+        let written: Pod;
         try {
-          await writePod(pod, container, decision.record, decision.image);
+          written = await writePod(pod, container, decision.record, decision.image);
         } catch (cause) {
           if (!isForbidden(cause)) throw cause;
           const error = new KcrError("ImageForbidden", `image ${decision.image}: ${cause.message}`, {
@@ -238,7 +241,7 @@ export function restoreController(context: Context): Controller {
             ? `container ${container} goes back to its original image ${decision.image}${decision.why === undefined ? "" : `: ${decision.why.message}`}`
             : `container ${container} failed (${reasonOf(status)}) and restarts from Checkpoint ${decision.to.metadata.name}, ${ageOf(decision.to)} old`;
         const code = decision.to === undefined ? (decision.why?.code ?? "FreshStart") : "Restoring";
-        await tell(pod, protection, decision.why === undefined ? "Normal" : "Warning", code, note);
+        await tell(written, protection, decision.why === undefined ? "Normal" : "Warning", code, note);
         return "written";
       }
       default:
@@ -252,7 +255,7 @@ export function restoreController(context: Context): Controller {
     container: string,
     record: ContainerRecord,
     image?: string,
-  ): Promise<void> => {
+  ): Promise<Pod> => {
     const { namespace, name, uid, resourceVersion, annotations } = pod.metadata;
     const records = recordsText({ ...readRecords(pod), [container]: record });
     // The cache drops other annotations, so whether there are any is asked of the object as it is now.
@@ -271,7 +274,7 @@ export function restoreController(context: Context): Controller {
         if (index >= 0) body.push({ op: "replace", path: `/spec/${list}/${index}/image`, value: image });
       }
     }
-    await client.patch(pods, { namespace, name }, { type: "json", body });
+    return await client.patch(pods, { namespace, name }, { type: "json", body });
   };
 
   const poison = async (checkpoint: Checkpoint, crashes: number): Promise<void> => {
@@ -338,7 +341,7 @@ export function restoreController(context: Context): Controller {
 
   const ageOf = (checkpoint: Checkpoint): string => `${Math.round(secondsOld(checkpoint))} s`;
 
-  /** An Event on the pod and on its workload, and the pod's condition. */
+  /** An Event on the pod and on its workload, and the condition of the pod as it was decided about or written. */
   const tell = async (
     pod: Pod,
     protection: Protection | undefined,
@@ -370,15 +373,29 @@ export function restoreController(context: Context): Controller {
       lastTransitionTime:
         (old?.status === status ? old.lastTransitionTime : undefined) ?? now().toISOString(),
     };
-    await client.patch(
-      pods,
-      pod.metadata,
-      {
-        type: "strategic",
-        body: { metadata: { uid: pod.metadata.uid }, status: { conditions: [condition] } },
-      },
-      { subresource: "status" },
-    );
+    await say(pod, condition);
+  };
+
+  /**
+   * Writes the pod's condition. Its kubelet writes too, so it is tried again, but only as long as record and condition
+   * are those that were decided on or written: whoever has decided since says something else.
+   */
+  const say = async (pod: Pod, condition: { type: string }): Promise<void> => {
+    const standing = ({ metadata, status }: Pod) => [
+      metadata.uid,
+      metadata.annotations?.[RECORD_ANNOTATION],
+      status?.conditions?.find(({ type }) => type === condition.type),
+    ];
+    for (let current = pod; ; ) {
+      try {
+        await writeCondition(client, pods, current, condition);
+        return;
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+      }
+      current = await client.get(pods, pod.metadata);
+      if (!isDeepStrictEqual(standing(current), standing(pod))) return;
+    }
   };
 
   return new Controller({

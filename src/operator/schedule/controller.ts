@@ -17,6 +17,8 @@ import { type Target, targetsOf } from "./targets.ts";
 
 const READY = "Ready";
 const SUCCEEDING = "Succeeding";
+/** Schedules that are looked at at once. */
+export const WORKERS = 4;
 
 /**
  * CheckpointSchedule -> at each due slot a CheckpointRequest per container.
@@ -26,7 +28,7 @@ const SUCCEEDING = "Succeeding";
  * Guarantees: killed between the two steps the slot is decided again, and the requests have the same names.
  */
 export function scheduleController(context: Context): Controller {
-  const { client, caches, recorder, log, now } = context;
+  const { client, caches, recorder, tracer, log, now } = context;
 
   const reconcile = async ({ namespace, name }: ObjectName): Promise<Outcome> => {
     const schedule = caches.schedules.get(namespace, name);
@@ -72,7 +74,7 @@ export function scheduleController(context: Context): Controller {
           );
           continue;
         }
-        await ensureRequest(client, schedule, target, decision.run);
+        await ensureRequest(client, schedule, target, decision.run, tracer !== undefined);
       }
       if (targets.length === 0) {
         const none = new KcrError("NoMatchingPods", "no running pod matches the selector");
@@ -149,7 +151,7 @@ export function scheduleController(context: Context): Controller {
     name: "schedule",
     log,
     metrics: context.metrics,
-    workers: 4,
+    workers: WORKERS,
     reconcile,
     sources: [
       changesOf(caches.schedules),

@@ -7,11 +7,13 @@ import {
   LABEL_POD_NAMESPACE,
   LABEL_SCHEDULE,
   SLOT_ANNOTATION,
+  TRACEPARENT_ANNOTATION,
 } from "../../api/labels.ts";
 import { labelValue, requestName } from "../../api/names.ts";
 import { defaultContainer } from "../../api/pod.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
 import type { CheckpointSchedule } from "../../api/schedule.ts";
+import { slotTraceparent } from "../../api/trace.ts";
 import type { Client } from "../../kube/client.ts";
 import { isAlreadyExists } from "../../kube/errors.ts";
 import { controllerOf, ownerReference } from "../../kube/owner.ts";
@@ -23,7 +25,7 @@ function requestFor(
   schedule: CheckpointSchedule,
   { pod, container }: Target,
   at: Date,
-  distinctFor?: string,
+  { distinctFor, isTraced }: { distinctFor: string | undefined; isTraced: boolean },
 ): CheckpointRequest {
   const { name, namespace = "", uid } = schedule.metadata;
   const captured = {
@@ -32,11 +34,12 @@ function requestFor(
     defaultContainer: defaultContainer(pod) ?? container,
     at,
   };
+  const ownName = requestName(name, captured, distinctFor);
   return {
     apiVersion: API_VERSION,
     kind: requests.kind,
     metadata: {
-      name: requestName(name, captured, distinctFor),
+      name: ownName,
       namespace,
       labels: {
         [LABEL_APP]: APP_VALUE,
@@ -44,7 +47,10 @@ function requestFor(
         [LABEL_POD_NAMESPACE]: namespace,
         [LABEL_SCHEDULE]: labelValue(name),
       },
-      annotations: { [SLOT_ANNOTATION]: at.toISOString() },
+      annotations: {
+        [SLOT_ANNOTATION]: at.toISOString(),
+        ...(isTraced ? { [TRACEPARENT_ANNOTATION]: slotTraceparent(uid ?? "", ownName) } : {}),
+      },
       ownerReferences: [ownerReference(schedule, true)],
     },
     spec: {
@@ -65,12 +71,13 @@ export async function ensureRequest(
   schedule: CheckpointSchedule,
   target: Target,
   at: Date,
+  isTraced = false,
 ): Promise<void> {
   for (const distinctFor of [
     undefined,
     `${schedule.metadata.uid}/${target.pod.metadata.uid}/${target.container}`,
   ]) {
-    const wanted = requestFor(schedule, target, at, distinctFor);
+    const wanted = requestFor(schedule, target, at, { distinctFor, isTraced });
     try {
       await client.create(requests, wanted);
       return;

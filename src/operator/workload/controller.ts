@@ -162,11 +162,11 @@ export function workloadController(
     );
   };
 
-  /** The workload for which a schedule of that name would be taken. */
-  const workloadOf = (schedule: string): string =>
-    resource.kind === "Deployment"
-      ? schedule
-      : schedule.replace(new RegExp(`-${resource.kind.toLowerCase()}$`), "");
+  /** The workload for which a schedule of that name would be taken, if it can be one of this kind. */
+  const workloadOf = ({ metadata: { namespace, name } }: CheckpointSchedule): ObjectName[] => {
+    const suffix = scheduleName("", resource.kind);
+    return name.endsWith(suffix) ? [{ namespace, name: name.slice(0, name.length - suffix.length) }] : [];
+  };
 
   /** Whether more than its status has changed. */
   const concernsOwner = (schedule: CheckpointSchedule, previous: CheckpointSchedule | undefined): boolean => {
@@ -184,6 +184,7 @@ export function workloadController(
     name: `workload-${resource.kind.toLowerCase()}`,
     log: context.log,
     metrics: context.metrics,
+    workers: 4,
     reconcile,
     sources: [
       changesOf(workloads),
@@ -193,7 +194,7 @@ export function workloadController(
         return owner?.kind === resource.kind
           ? [{ namespace: schedule.metadata.namespace, name: owner.name }]
           : // A schedule of a workload's name that is gone frees the name.
-            [{ namespace: schedule.metadata.namespace, name: workloadOf(schedule.metadata.name) }];
+            workloadOf(schedule);
       }),
     ],
   });
