@@ -29,6 +29,7 @@ export async function* originalPages(
   const held = new Uint8Array(BATCH_BYTES / pageSize);
   for (const run of map.runs()) {
     if (run.state !== "present") continue;
+    if (run.offset >= end) return;
     const stop = Math.min(run.offset + run.length, end);
     // The page in which the part begins.
     let at = Math.max(run.offset, from - (from % pageSize));

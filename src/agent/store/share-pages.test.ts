@@ -11,6 +11,7 @@ import { Pagemap } from "../../archive/criu/pagemap.ts";
 import { restOf, segmentsOf } from "../../download/segments.ts";
 import { type CopyIndex, MOST_PARENTS, parseCopyIndex } from "../../store/copy.ts";
 import { Layout } from "../../store/layout.ts";
+import { realDisk } from "./disk.ts";
 import { originalPages } from "./original-pages.ts";
 import { LocalStore } from "./store.ts";
 import type { ArchiveStream } from "./unpack.ts";
@@ -49,8 +50,12 @@ const imagesOf = (memory: Memory): EntrySpec[] => [
   { name: "checkpoint/pages-3.img", content: Buffer.concat(sorted(memory).map(([, bytes]) => bytes)) },
 ];
 
-async function archiveOf(memory: Memory): Promise<{ tar: Buffer; stream: ArchiveStream; digest: string }> {
-  const tar = await makeTar(checkpointEntries({ more: imagesOf(memory) }));
+const archiveOf = (memory: Memory, ...more: EntrySpec[]) => archiveWith([...imagesOf(memory), ...more]);
+
+async function archiveWith(
+  more: EntrySpec[],
+): Promise<{ tar: Buffer; stream: ArchiveStream; digest: string }> {
+  const tar = await makeTar(checkpointEntries({ more }));
   const digest = createHash("sha256").update(tar).digest("hex");
   const stream: ArchiveStream = {
     name: "a.tar",
@@ -64,14 +69,14 @@ async function archiveOf(memory: Memory): Promise<{ tar: Buffer; stream: Archive
 }
 
 /** What CRIU would restore of a directory of images: pages of the parent are looked for in `parent`. */
-async function restored(directory: string): Promise<Map<number, Buffer>> {
-  await using image = await FileBytes.open(join(directory, `pagemap-${ID}.img`));
+async function restored(directory: string, id: number | string = ID): Promise<Map<number, Buffer>> {
+  await using image = await FileBytes.open(join(directory, `pagemap-${id}.img`));
   const map = await Pagemap.read(image, PAGE);
   const pages = await readFile(join(directory, `pages-${map.pagesId}.img`));
   expect(pages.length).toBe(map.presentBytes);
   const runs = [...map.runs()];
   const parent = runs.some(({ state }) => state === "parent")
-    ? await restored(join(directory, "parent"))
+    ? await restored(join(directory, "parent"), id)
     : undefined;
   const memory = new Map<number, Buffer>();
   for (const run of runs) {
@@ -242,4 +247,165 @@ describe("a copy that shares pages with one before", () => {
       { numRuns: 15 },
     );
   });
+});
+
+describe("a copy of an archive of which something is odd", () => {
+  const before = memoryOf(40);
+  const after = changed(before, 16);
+  const pages = (memory: Memory, id: number): EntrySpec => ({
+    name: `checkpoint/pages-${id}.img`,
+    content: Buffer.concat(sorted(memory).map(([, bytes]) => bytes)),
+  });
+  const images = (digest: string): string => join(store.layout.copy(digest), "checkpoint");
+
+  test.each(["8", "shmem-1", "07"])("has pages whole that pagemap-%s names too", async (other) => {
+    const map = pagemapImage(`pagemap-${other}.img`, 3, runsOf(after));
+    const a = await archiveOf(before);
+    await store.add(a.stream, never);
+    for (const more of [
+      [map, ...imagesOf(after)],
+      [...imagesOf(after), map],
+    ]) {
+      const b = await archiveWith(more);
+      expect((await store.add(b.stream, never, () => {}, a.digest)).version).toBe(1);
+      expect(await restored(images(b.digest), other)).toEqual(after);
+      expect(await restored(images(b.digest))).toEqual(after);
+    }
+  });
+
+  test("shares with two processes that had one pages file", async () => {
+    const a = await archiveOf(before, pagemapImage("pagemap-8.img", 3, runsOf(before)));
+    const b = await archiveOf(after, pagemapImage("pagemap-8.img", 4, runsOf(after)), pages(after, 4));
+    await store.add(a.stream, never);
+    const index = await store.add(b.stream, never, () => {}, a.digest);
+    expect(index.shared).toHaveLength(1);
+    expect(await restored(images(b.digest))).toEqual(after);
+    expect(await restored(images(b.digest), 8)).toEqual(after);
+  });
+
+  test("is put together again though a name of it is one that copies use", async () => {
+    const map = pagemapImage(`pagemap-${ID}.img`, 3, runsOf(after));
+    const name = `whole/pagemap-${ID}.img`;
+    const a = await archiveOf(before);
+    const b = await archiveOf(after, { ...map, name });
+    await store.add(a.stream, never);
+    expect((await store.add(b.stream, never, () => {}, a.digest)).version).toBe(2);
+    expect((await archiveAgain(b.digest)).equals(b.tar)).toBe(true);
+  });
+
+  test("shares larger pages, also where all are the same", async () => {
+    const larger = 65_536;
+    const of = (count: number, bytes: Buffer, name: string) =>
+      archiveWith([
+        pagemapImage(`pagemap-${ID}.img`, 3, [{ address: BigInt(larger * 9), pages: count, flags: PRESENT }]),
+        { name: "checkpoint/pages-3.img", content: bytes },
+        { name: `checkpoint/${name}.img`, content: name },
+      ]);
+    const bytes = randomBytes(3 * larger);
+    const a = await of(3, bytes, "a");
+    const b = await of(3, bytes, "b");
+    const c = await of(3, Buffer.concat([bytes.subarray(0, 2 * larger), randomBytes(larger)]), "c");
+    await store.add(a.stream, never);
+    expect(sizeOf(await store.add(b.stream, never, () => {}, a.digest), "checkpoint/pages-3.img")).toBe(0);
+    expect(sizeOf(await store.add(c.stream, never, () => {}, b.digest), "checkpoint/pages-3.img")).toBe(
+      larger,
+    );
+    for (const { digest, tar } of [b, c]) expect((await archiveAgain(digest)).equals(tar)).toBe(true);
+  });
+});
+
+describe("while the copy before it", () => {
+  const before = memoryOf(40);
+
+  test("has damage that the same content elsewhere has not, a copy is what its archive is", async () => {
+    const a = await archiveOf(before);
+    const b = await archiveOf(changed(before, 16));
+    // A block that cannot be read any more is zeros on many a disk, and so is memory that was cleared.
+    const cleared = new Map(before).set(20, Buffer.alloc(PAGE));
+    const c = await archiveOf(cleared);
+    await store.add(a.stream, never);
+    await store.add(b.stream, never, () => {}, a.digest);
+    const path = join(store.layout.copy(a.digest), "checkpoint/pages-3.img");
+    await writeFile(path, (await readFile(path)).fill(0, 4 * PAGE, 5 * PAGE));
+    await store.add(a.stream, never);
+    expect(await store.verify(a.digest, never)).toEqual([]);
+    await store.add(c.stream, never, () => {}, b.digest);
+    expect(await restored(join(store.layout.copy(c.digest), "checkpoint"))).toEqual(cleared);
+  });
+
+  test("lacks a file, or can have no more names, a copy is made whole", async () => {
+    const a = await archiveOf(before);
+    const b = await archiveOf(changed(before, 16));
+    await store.add(a.stream, never);
+    const full = new LocalStore(new Layout(root), {
+      ...realDisk,
+      async link(from, to) {
+        if (`${to}`.includes("/parent/"))
+          throw Object.assign(new Error("too many links"), { code: "EMLINK" });
+        await realDisk.link(from, to);
+      },
+    });
+    expect((await full.add(b.stream, never, () => {}, a.digest)).version).toBe(1);
+    await store.remove(b.digest);
+    await rm(join(store.layout.copy(a.digest), "checkpoint/pages-3.img"));
+    expect((await store.add(b.stream, never, () => {}, a.digest)).version).toBe(1);
+  });
+
+  test.each([
+    ["and nothing of it is the same", (): Memory => memoryOf(40)],
+    ["and the archive is cut short", undefined],
+  ])("goes %s, its content goes too", async (_, memory) => {
+    const a = await archiveOf(before);
+    const b = await archiveOf(memory?.() ?? changed(before, 16));
+    await store.add(a.stream, never);
+    const read = async function* () {
+      const cut = Math.floor(b.tar.length / 2);
+      yield b.tar.subarray(0, cut);
+      await store.remove(a.digest);
+      if (memory) yield b.tar.subarray(cut);
+    };
+    const adding = store.add({ ...b.stream, read }, never, () => {}, a.digest);
+    if (memory) await adding;
+    else await expect(adding).rejects.toThrow(/ends before/);
+    await store.remove(b.digest);
+    expect(await readdir(store.layout.blobs)).toEqual([]);
+  });
+
+  test("has much that is not shared, that is no reason to begin anew", async () => {
+    const other = (): EntrySpec[] => [
+      pagemapImage("pagemap-shmem-1.img", 9, runsOf(before)),
+      { name: "checkpoint/pages-9.img", content: randomBytes(40 * PAGE) },
+    ];
+    let last: string | undefined;
+    for (const version of [1, 2, 2]) {
+      const next = await archiveOf(changed(before, 16), ...other());
+      expect((await store.add(next.stream, never, () => {}, last)).version).toBe(version);
+      last = next.digest;
+    }
+  });
+});
+
+test("what another node says of shared pages is of files that come", async () => {
+  const first = memoryOf(10);
+  const a = await archiveOf(first);
+  const b = await archiveOf(changed(first, 17));
+  await store.add(a.stream, never);
+  const { archive, files, shared } = await store.add(b.stream, never, () => {}, a.digest);
+  const [one] = shared!;
+  const other = new LocalStore(new Layout(join(root, "other")));
+  await other.start();
+  const fetch = async (file: { path: string }, path: string) =>
+    await link(join(store.layout.copy(b.digest), file.path), path);
+  for (const lie of [
+    [one!, one!],
+    [{ ...one!, id: -7 }],
+    [{ ...one!, pages: { ...one!.pages, path: "config.dump" } }],
+    [{ ...one!, pagemap: { ...one!.pagemap, path: "spec.dump" } }],
+    [{ ...one!, pagemap: { ...one!.pagemap, size: one!.pagemap.size + 1 } }],
+    [{ ...one!, pagemap: { ...one!.pagemap, sha256: one!.pages.sha256 } }],
+  ]) {
+    const adding = other.addFiles({ name: "b", archive, files, shared: lie }, fetch, never);
+    await expect(adding).rejects.toMatchObject({ code: "ArchiveInvalid" });
+  }
+  await other.addFiles({ name: "b", archive, files, shared }, fetch, never);
 });

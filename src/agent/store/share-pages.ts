@@ -1,30 +1,30 @@
 import { createHash } from "node:crypto";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { FileBytes } from "../../archive/bytes.ts";
-import { encodePagemap, Pagemap, type Run } from "../../archive/criu/pagemap.ts";
+import { encodePagemap, Pagemap } from "../../archive/criu/pagemap.ts";
+import { ArchiveError } from "../../archive/errors.ts";
 import type { PageChain } from "../../archive/page-chain.ts";
 import type { WalkedEntry } from "../../archive/tar-walk.ts";
 import {
-  CHECKPOINT_DIRECTORY,
   type CopyFile,
   type CopyIndex,
+  isPageData,
   levelPath,
   MOST_PARENTS,
   PARENT_DIRECTORY,
   type SharedPages,
   WHOLE_DIRECTORY,
 } from "../../store/copy.ts";
-import { codeOf, type Disk, ensureDirectory, NewFile, writeNew } from "./disk.ts";
-import { type OpenChain, openChain, pagemapID, pagesPath, readPagemap } from "./page-base.ts";
+import { type Disk, ensureDirectory, NewFile, writeNew } from "./disk.ts";
+import { isPagemap, type OpenChain, openChain, pagemapID, pagesPath, readPagemap } from "./page-base.ts";
+import { MOST_RUNS, PageRuns } from "./page-runs.ts";
 
 /** An earlier copy, whose pages a new one may share. */
 export interface Base {
   directory: string;
-  index: Pick<CopyIndex, "files">;
+  index: Pick<CopyIndex, "files" | "shared">;
 }
 
-/** Any size will do where only the name of the pages file is wanted; of this all others are multiples. */
-const SMALLEST_PAGE = 4096;
 /** Bytes that are compared at once; pages of any size fill it. */
 const BATCH_BYTES = 256 * 1024;
 
@@ -34,12 +34,17 @@ const BATCH_BYTES = 256 * 1024;
  */
 export class PageSharing {
   readonly #shared: SharedPages[] = [];
+  /** Paths of the pages files that are, and of the links to the base's that there are. */
+  readonly #sharedPaths = new Set<string>();
+  readonly #linked = new Set<string>();
+  /** Parents that any process has. */
+  #depth = 0;
   readonly #disk: Disk;
   readonly #directory: string;
   readonly #base: Base;
   readonly #baseFiles: ReadonlyMap<string, CopyFile>;
-  /** Of the archive, by the path of the pages file that they are of. */
-  readonly #maps = new Map<string, { id: number; path: string }>();
+  /** Of the archive, by the path of the pages file that they are of; undefined where several are. */
+  readonly #maps = new Map<string, { id: number; path: string } | undefined>();
 
   constructor(disk: Disk, directory: string, base: Base) {
     this.#disk = disk;
@@ -48,13 +53,19 @@ export class PageSharing {
     this.#baseFiles = new Map(base.index.files.map((file) => [file.path, file]));
   }
 
-  /** Told of each file that was unpacked as it is. */
+  /**
+   * Told of each file that was unpacked as it is. Errors: `ArchiveError` for a map of pages that are shared by another's
+   * map: to those it would be wrong.
+   */
   async saw({ path }: CopyFile): Promise<void> {
-    const id = pagemapID(path);
-    if (id === undefined) return;
+    if (!isPagemap(path)) return;
     await using image = await FileBytes.open(join(this.#directory, path));
-    const map = await Pagemap.read(image, SMALLEST_PAGE);
-    this.#maps.set(pagesPath(map), { id, path });
+    const pages = pagesPath(await Pagemap.pagesIdOf(image));
+    if (this.#sharedPaths.has(pages)) {
+      throw new ArchiveError("unsupported", `${path} names ${pages}, which another map names`);
+    }
+    const id = pagemapID(path);
+    this.#maps.set(pages, id === undefined || this.#maps.has(pages) ? undefined : { id, path });
   }
 
   /**
@@ -66,16 +77,17 @@ export class PageSharing {
     files: readonly CopyFile[],
   ): Promise<{ add: CopyFile[]; remove: string[] } | undefined> {
     const found = this.#maps.get(entry.name);
-    if (found === undefined) return undefined;
+    if (found === undefined || entry.size === 0) return undefined;
     const { id, path } = found;
     const pagemap = files.find((file) => file.path === path);
     await using base = await openChain(this.#base.directory, this.#baseFiles, id);
     if (pagemap === undefined || base === undefined || base.files.length > MOST_PARENTS) return undefined;
+    const links = linksTo(base);
+    if (links.some((link) => this.#linked.has(link.path))) return undefined;
     await using image = await FileBytes.open(join(this.#directory, path));
     const map = await readPagemap(image, entry.size);
-    if (map?.pageSize !== base.pageSize || !isOfItself(map)) return undefined;
-    const links = await this.#link(base);
-    if (links === undefined) return undefined;
+    if (map?.pageSize !== base.pageSize || map.size > MOST_RUNS || !isOfItself(map)) return undefined;
+    await this.#link(links);
 
     const written = await this.#writeChanged(entry, map, base.chain);
     if (!written.sharesAny) {
@@ -86,14 +98,17 @@ export class PageSharing {
     await ensureDirectory(this.#disk, join(this.#directory, WHOLE_DIRECTORY));
     await this.#disk.rename(join(this.#directory, path), join(this.#directory, whole));
     const runs = encodePagemap(map.pagesId, written.runs);
-    const changedMap = await writeNew(this.#disk, join(this.#directory, path), runs);
+    const changedMap = await writeNew(this.#disk, join(this.#directory, path), inBatches(runs));
     this.#shared.push({ id, pages: { path: entry.name, ...written.original }, pagemap });
+    this.#sharedPaths.add(entry.name);
+    for (const link of links) this.#linked.add(link.path);
+    this.#depth = Math.max(this.#depth, base.files.length);
     return {
       add: [
         { path, ...changedMap },
         { ...pagemap, path: whole },
         { path: entry.name, ...written.file },
-        ...links,
+        ...links.map(({ file, path: to }) => ({ ...file, path: to })),
       ],
       remove: [path],
     };
@@ -101,29 +116,18 @@ export class PageSharing {
 
   /** What is shared, when all entries have been seen. */
   async finish(): Promise<SharedPages[]> {
-    const parent = join(this.#directory, CHECKPOINT_DIRECTORY, PARENT_DIRECTORY);
-    if (this.#shared.length === 0) await this.#disk.rm(parent, { recursive: true, force: true });
+    const unused = join(this.#directory, dirname(levelPath(this.#depth + 1, PARENT_DIRECTORY)));
+    await this.#disk.rm(unused, { recursive: true, force: true });
     return this.#shared;
   }
 
-  /** Has the base's levels be this copy's parents; undefined where they went meanwhile. */
-  async #link(base: OpenChain): Promise<CopyFile[] | undefined> {
-    const links: CopyFile[] = [];
-    for (const [level, { pagemap, pages }] of base.files.entries()) {
-      for (const file of [pagemap, pages]) {
-        const path = levelPath(level + 1, file.path.slice(file.path.lastIndexOf("/") + 1));
-        const to = join(this.#directory, path);
-        await ensureDirectory(this.#disk, dirname(to));
-        try {
-          await this.#disk.link(join(this.#base.directory, file.path), to);
-        } catch (error) {
-          if (codeOf(error) === "ENOENT") return undefined;
-          throw error;
-        }
-        links.push({ ...file, path });
-      }
+  /** Has the base's levels be this copy's parents. Errors: ENOENT where they went meanwhile. */
+  async #link(links: readonly Link[]): Promise<void> {
+    for (const { file, path } of links) {
+      const to = join(this.#directory, path);
+      await ensureDirectory(this.#disk, dirname(to));
+      await this.#disk.link(join(this.#base.directory, file.path), to);
     }
-    return links;
   }
 
   /** Writes the pages that the base does not have as they are, and says which those are. */
@@ -133,16 +137,12 @@ export class PageSharing {
     const pages = new Pieces(entry.content());
     const before = Buffer.allocUnsafe(BATCH_BYTES);
     const held = new Uint8Array(BATCH_BYTES / pageSize);
-    const runs: Run[] = [];
+    const made = new PageRuns(pageSize);
     let sharesAny = false;
     await using file = await NewFile.open(this.#disk, join(this.#directory, entry.name));
     for (const run of map.runs()) {
       if (run.state !== "present") {
-        runs.push({
-          address: run.address,
-          pages: run.length / pageSize,
-          state: run.state === "lazy" ? "lazy" : "parent",
-        });
+        made.add(run.address, run.length / pageSize, "lazy");
         continue;
       }
       for (let at = 0; at < run.length; at += BATCH_BYTES) {
@@ -154,14 +154,10 @@ export class PageSharing {
         await base.read(address, old, held.subarray(0, length / pageSize));
         let changed = 0;
         for (const { start, end, isEqual } of compare(now, old, held, pageSize)) {
-          append(
-            runs,
-            address + BigInt(start),
-            (end - start) / pageSize,
-            isEqual ? "parent" : "present",
-            pageSize,
-          );
-          if (isEqual) sharesAny = true;
+          const isShared = isEqual && made.mayShare;
+          const pagesOfIt = (end - start) / pageSize;
+          made.add(address + BigInt(start), pagesOfIt, isShared ? "parent" : "present");
+          if (isShared) sharesAny = true;
           else {
             now.copyWithin(changed, start, end);
             changed += end - start;
@@ -173,7 +169,7 @@ export class PageSharing {
     return {
       file: await file.finish(),
       original: { size: entry.size, sha256: original.digest("hex") },
-      runs,
+      runs: made.runs,
       sharesAny,
     };
   }
@@ -206,12 +202,29 @@ function* compare(
   if (last !== undefined) yield { start, end: now.length, isEqual: last };
 }
 
-/** One run is what follows without a gap and is of one kind. */
-function append(runs: Run[], address: bigint, pages: number, state: Run["state"], pageSize: number): void {
-  const last = runs.at(-1);
-  const follows = last !== undefined && last.address + BigInt(last.pages * pageSize) === address;
-  if (follows && last.state === state) last.pages += pages;
-  else runs.push({ address, pages, state });
+/** A file of the base, and where it is to be in the new copy. */
+interface Link {
+  file: CopyFile;
+  path: string;
+}
+
+const linksTo = ({ files }: OpenChain): Link[] =>
+  files.flatMap(({ pagemap, pages }, level) =>
+    [pagemap, pages].map((file) => ({ file, path: levelPath(level + 1, basename(file.path)) })),
+  );
+
+/** Many small pieces as few larger ones: each is a write. */
+function* inBatches(pieces: Iterable<Uint8Array>): Generator<Buffer, void, undefined> {
+  let batch: Uint8Array[] = [];
+  let bytes = 0;
+  for (const piece of pieces) {
+    batch.push(piece);
+    bytes += piece.length;
+    if (bytes < BATCH_BYTES) continue;
+    yield Buffer.concat(batch);
+    [batch, bytes] = [[], 0];
+  }
+  yield Buffer.concat(batch);
 }
 
 /** A stream in pieces of the length that is wanted. A piece is overwritten by the next. */
@@ -241,21 +254,17 @@ class Pieces {
   }
 }
 
-/** Whether a copy of these files may be another's base: not at the end of a long chain, nor of much that is not needed. */
-export function mayBeBase({ files }: Pick<CopyIndex, "files">): boolean {
-  const depthOf = (path: string): number => path.split("/").length - 2;
-  const pages = files.filter(({ path }) => /^checkpoint\/(parent\/)*pages-/.test(path));
-  const depth = Math.max(0, ...pages.map(({ path }) => depthOf(path)));
-  const bytes = (wanted: number) =>
-    pages.filter(({ path }) => depthOf(path) === wanted).reduce((sum, { size }) => sum + size, 0);
-  const whole = bytes(depth);
-  const changed = Array.from({ length: depth }, (_, level) => bytes(level)).reduce(
-    (sum, size) => sum + size,
-    0,
-  );
-  return (
-    depth < MOST_PARENTS &&
-    changed <= whole / 2 &&
-    files.some(({ path }) => path.startsWith(CHECKPOINT_DIRECTORY))
-  );
+/** Whether a copy may be another's base: not at the end of a long chain, nor of much that is not needed. */
+export function mayBeBase({ files, shared = [] }: Pick<CopyIndex, "files" | "shared">): boolean {
+  const own = new Set(shared.map(({ pages }) => pages.path));
+  let [depth, held] = [0, 0];
+  for (const { path, size } of files) {
+    if (!isPageData(path)) continue;
+    const level = path.split("/").length - 2;
+    depth = Math.max(depth, level);
+    // What is not shared at all is neither needed less nor more than it was.
+    if (level > 0 || own.has(path)) held += size;
+  }
+  const needed = shared.reduce((sum, { pages }) => sum + pages.size, 0);
+  return depth < MOST_PARENTS && held <= needed * 1.5;
 }

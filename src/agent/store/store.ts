@@ -9,6 +9,7 @@ import {
   CORRUPT_MARK,
   type CopyFile,
   type CopyIndex,
+  isOfSharedPages,
   parseCopyIndex,
   type SharedPages,
 } from "../../store/copy.ts";
@@ -135,11 +136,14 @@ export class LocalStore {
     } catch (error) {
       // What cannot be removed now goes at the next start.
       await this.#abandon(directory, unpacked?.index.files ?? []).catch(() => {});
-      if (base !== undefined && isDamage(error) && !signal.aborted) {
+      if (base !== undefined && mayBeOfBase(error) && !signal.aborted) {
         // Whose fault it is shows without the base; its own verification tells of it if it is that one's.
         return await this.add(archive, signal, accept);
       }
       throw diskError(error, root, archive.size);
+    } finally {
+      // The base may have gone while its content had names here that are no more.
+      if (base !== undefined) await this.#dropContent(base.index.files).catch(() => {});
     }
   }
 
@@ -158,7 +162,7 @@ export class LocalStore {
     signal: AbortSignal,
     accept: (identity: Identity) => void = () => {},
   ): Promise<CopyIndex> {
-    assertFiles(name, files);
+    assertFiles(name, files, shared);
     using _lock = await this.#locks.take(archive);
     const incoming = this.layout.incoming(archive);
     const contents = new Map(files.map((file) => [file.sha256, file]));
@@ -357,16 +361,22 @@ export class LocalStore {
     if (isReadBack && isOne) return;
     if (shared !== undefined && (await this.#problemOf(blob, file, signal)) === undefined) {
       if (isOne) return;
+      // Pages were compared with this file: the content that it should have is not what they were found to be equal to.
+      if (!isReadBack && isOfSharedPages(file.path)) await this.#assertSound(path, file, signal);
       const twin = join(this.layout.tmp, randomUUID());
       await this.#disk.link(blob, twin);
       await this.#disk.rename(twin, path);
       return;
     }
-    const problem = isReadBack ? undefined : await this.#problemOf(path, file, signal);
-    if (problem !== undefined) throw new KcrError("CopyCorrupt", `${path} was written, but ${problem}`);
+    if (!isReadBack) await this.#assertSound(path, file, signal);
     // Copies that share damaged content keep it, to be found by their own verification.
     if (shared !== undefined) await this.#disk.unlink(blob);
     await this.#disk.link(path, blob);
+  }
+
+  async #assertSound(path: string, file: CopyFile, signal: AbortSignal): Promise<void> {
+    const problem = await this.#problemOf(path, file, signal);
+    if (problem !== undefined) throw new KcrError("CopyCorrupt", `${path} was written, but ${problem}`);
   }
 
   async #publish(directory: string, digest: string): Promise<void> {
@@ -393,6 +403,11 @@ export class LocalStore {
   /** Removes a directory, and the content that nothing else holds then. */
   async #discard(directory: string, files: readonly Pick<CopyFile, "sha256">[]): Promise<void> {
     await this.#disk.rm(directory, { recursive: true, force: true });
+    for (const { sha256 } of files) await this.#dropUnused(this.layout.blob(sha256));
+  }
+
+  async #dropContent(files: readonly Pick<CopyFile, "sha256">[]): Promise<void> {
+    using _lock = await this.#locks.take(CONTENT);
     for (const { sha256 } of files) await this.#dropUnused(this.layout.blob(sha256));
   }
 
@@ -428,10 +443,17 @@ export class LocalStore {
 
 /** The directories of these files, each before the one that it is in; a copy always has that of CRIU's images. */
 function directoriesOf(files: readonly CopyFile[]): string[] {
-  const found = new Set(["", CHECKPOINT_DIRECTORY, ...files.map(({ path }) => dirname(path))]);
-  found.delete(".");
+  const found = new Set(["", CHECKPOINT_DIRECTORY]);
+  for (const { path } of files) {
+    for (let above = dirname(path); above !== "."; above = dirname(above)) found.add(above);
+  }
   return [...found].sort().reverse();
 }
 
-const isDamage = (error: unknown): boolean =>
-  error instanceof KcrError && (error.code === "CopyCorrupt" || error.code === "ArchiveInvalid");
+/** What reading and linking an earlier copy's files fails with, besides what they hold. */
+const FAULTS_OF_FILES: ReadonlySet<string | undefined> = new Set(["EIO", "ENOENT", "EMLINK"]);
+
+const mayBeOfBase = (error: unknown): boolean =>
+  error instanceof KcrError
+    ? error.code === "CopyCorrupt" || error.code === "ArchiveInvalid"
+    : FAULTS_OF_FILES.has(codeOf(error));

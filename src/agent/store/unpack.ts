@@ -25,12 +25,14 @@ import {
   type CopyIndex,
   DELETED_FILES,
   isOfSharedPages,
+  isPageData,
   isRelative,
   PLAIN_COPY_VERSION,
   ROOTFS_DIFF,
   type SharedPages,
   SPEC_DUMP,
   STATUS_DUMP,
+  WHOLE_DIRECTORY,
 } from "../../store/copy.ts";
 import { type Disk, ensureDirectory, NewFile, writeNew } from "./disk.ts";
 import { type Base, PageSharing } from "./share-pages.ts";
@@ -157,8 +159,12 @@ async function unpackInto(
 /** Most files that a copy has. */
 const FILES = 100_000;
 
-/** Errors: KcrError ArchiveInvalid for files that no archive is unpacked into. */
-export function assertFiles(name: string, files: readonly CopyFile[]): void {
+/** Errors: KcrError ArchiveInvalid for files that no archive is unpacked into, and for shared pages of none of them. */
+export function assertFiles(
+  name: string,
+  files: readonly CopyFile[],
+  shared: readonly SharedPages[] = [],
+): void {
   const invalid = (what: string): KcrError => new KcrError("ArchiveInvalid", `${name}: ${what}`);
   if (files.length > FILES) throw invalid(`${files.length} files, more than ${FILES}`);
   const paths = new Set<string>();
@@ -167,6 +173,24 @@ export function assertFiles(name: string, files: readonly CopyFile[]): void {
       throw invalid(`${JSON.stringify(path)} is no file of a checkpoint`);
     if (paths.has(path)) throw invalid(`${JSON.stringify(path)} is there twice`);
     paths.add(path);
+  }
+  const known = new Map(files.map((file) => [file.path, file]));
+  const seen = new Set<string>();
+  for (const { id, pages, pagemap } of shared) {
+    const whole = known.get(`${WHOLE_DIRECTORY}/pagemap-${id}.img`);
+    const isOfFiles =
+      pagemap.path === `${CHECKPOINT_DIRECTORY}/pagemap-${id}.img` &&
+      known.has(pagemap.path) &&
+      whole?.size === pagemap.size &&
+      whole.sha256 === pagemap.sha256 &&
+      isPageData(pages.path) &&
+      isKept(pages.path) &&
+      known.has(pages.path);
+    if (!isOfFiles) throw invalid(`the pages of process ${id} are not of its files`);
+    for (const path of [pagemap.path, pages.path]) {
+      if (seen.has(path)) throw invalid(`${JSON.stringify(path)} is shared twice`);
+      seen.add(path);
+    }
   }
 }
 

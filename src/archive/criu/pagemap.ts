@@ -1,7 +1,7 @@
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Bytes } from "../bytes.ts";
 import { ArchiveError } from "../errors.ts";
-import { imageBatches, imageHead } from "./image.ts";
+import { firstRecord, imageBatches, imageHead } from "./image.ts";
 import { parseMessage } from "./message.ts";
 
 /**
@@ -59,11 +59,16 @@ export class Pagemap {
     for await (const records of imageBatches(bytes, "pagemap")) {
       for (const record of records) {
         if (map !== undefined) map.#add(record);
-        else map = new Pagemap(bytes.name, parseMessage(bytes.name, record).number(1) ?? 0, pageSize);
+        else map = new Pagemap(bytes.name, pagesIdIn(bytes.name, record), pageSize);
       }
     }
     if (map === undefined) throw new ArchiveError("truncated", `${bytes.name}: holds no record`);
     return map;
+  }
+
+  /** {@link pagesId} alone, without the runs. Errors: `ArchiveError`. */
+  static async pagesIdOf(bytes: Bytes): Promise<number> {
+    return pagesIdIn(bytes.name, await firstRecord(bytes, "pagemap"));
   }
 
   /** How many runs there are. */
@@ -163,6 +168,8 @@ export class Pagemap {
     this.#flags = doubled(this.#flags, new Uint8Array(length));
   }
 }
+
+const pagesIdIn = (name: string, head: Buffer): number => parseMessage(name, head).number(1) ?? 0;
 
 /** A run of pages of a pagemap that is written. */
 export interface Run {
