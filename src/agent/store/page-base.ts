@@ -54,6 +54,8 @@ export async function openChain(
     if (pagemap === undefined) return undefined;
     const image = opened.use(await FileBytes.open(join(directory, pagemap.path)));
     const map = await Pagemap.read(image, PAGE_SIZES[0]!);
+    // Who restores could take another page for one that it is not clear of.
+    if (!map.isClear) return undefined;
     const pages = files.get(levelPath(level, `pages-${map.pagesId}.img`));
     if (pages === undefined) return undefined;
     open.push({ image, map, pages: opened.use(await FileBytes.open(join(directory, pages.path))) });
@@ -93,7 +95,8 @@ async function levelsOf(open: readonly OpenLevel[]): Promise<PageLevel[] | undef
   return undefined;
 }
 
-function hasParent(map: Pagemap): boolean {
+/** Whether any pages are those of a checkpoint before. */
+export function hasParent(map: Pagemap): boolean {
   for (const { state } of map.runs()) if (state === "parent") return true;
   return false;
 }

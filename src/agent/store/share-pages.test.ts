@@ -283,6 +283,28 @@ describe("a copy of an archive of which something is odd", () => {
     expect(await restored(images(b.digest), 8)).toEqual(after);
   });
 
+  test.each([0, 5, 8, 12])("is as it is where pages have flags that say nothing clear: %d", async (flags) => {
+    const map = (of: number) =>
+      pagemapImage(`pagemap-${ID}.img`, 3, [
+        ...runsOf(before),
+        { address: BigInt(PAGE * 1000), pages: 1, flags: of },
+      ]);
+    const page = (of: number) => randomBytes((of & PRESENT) === 0 ? 0 : PAGE);
+    const of = (memory: Memory, one: number) => {
+      const bytes = sorted(memory).map(([, content]) => content);
+      const content = Buffer.concat([...bytes, page(one)]);
+      return archiveWith([map(one), { name: "checkpoint/pages-3.img", content }]);
+    };
+    const clear = await of(before, PRESENT);
+    const odd = await of(before, flags);
+    const after = await of(before, PRESENT);
+    await store.add(clear.stream, never);
+    expect((await store.add(odd.stream, never, () => {}, clear.digest)).version).toBe(1);
+    expect((await store.add(after.stream, never, () => {}, odd.digest)).version).toBe(1);
+    await store.remove(after.digest);
+    expect((await store.add(after.stream, never, () => {}, clear.digest)).version).toBe(2);
+  });
+
   test("is put together again though a name of it is one that copies use", async () => {
     const map = pagemapImage(`pagemap-${ID}.img`, 3, runsOf(after));
     const name = `whole/pagemap-${ID}.img`;

@@ -16,7 +16,15 @@ import {
   WHOLE_DIRECTORY,
 } from "../../store/copy.ts";
 import { type Disk, ensureDirectory, NewFile, writeNew } from "./disk.ts";
-import { isPagemap, type OpenChain, openChain, pagemapID, pagesPath, readPagemap } from "./page-base.ts";
+import {
+  hasParent,
+  isPagemap,
+  type OpenChain,
+  openChain,
+  pagemapID,
+  pagesPath,
+  readPagemap,
+} from "./page-base.ts";
 import { MOST_RUNS, PageRuns } from "./page-runs.ts";
 
 /** An earlier copy, whose pages a new one may share. */
@@ -86,7 +94,8 @@ export class PageSharing {
     if (links.some((link) => this.#linked.has(link.path))) return undefined;
     await using image = await FileBytes.open(join(this.#directory, path));
     const map = await readPagemap(image, entry.size);
-    if (map?.pageSize !== base.pageSize || map.size > MOST_RUNS || !isOfItself(map)) return undefined;
+    if (map?.pageSize !== base.pageSize || map.size > MOST_RUNS) return undefined;
+    if (!map.isClear || hasParent(map)) return undefined;
     await this.#link(links);
 
     const written = await this.#writeChanged(entry, map, base.chain);
@@ -173,12 +182,6 @@ export class PageSharing {
       sharesAny,
     };
   }
-}
-
-/** One that builds upon nothing already. */
-function isOfItself(map: Pagemap): boolean {
-  for (const { state } of map.runs()) if (state === "parent") return false;
-  return true;
 }
 
 /** Stretches of whole pages that are equal, or are not. */

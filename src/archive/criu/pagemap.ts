@@ -43,6 +43,7 @@ export class Pagemap {
   #before = new Float64Array(64);
   #flags = new Uint8Array(64);
   #present = 0;
+  #isClear = true;
 
   private constructor(name: string, pagesId: number, pageSize: number) {
     this.#name = name;
@@ -69,6 +70,11 @@ export class Pagemap {
   /** {@link pagesId} alone, without the runs. Errors: `ArchiveError`. */
   static async pagesIdOf(bytes: Bytes): Promise<number> {
     return pagesIdIn(bytes.name, await firstRecord(bytes, "pagemap"));
+  }
+
+  /** Whether each run has flags that are known, and that say where its pages are in one way only. */
+  get isClear(): boolean {
+    return this.#isClear;
   }
 
   /** How many runs there are. */
@@ -133,7 +139,7 @@ export class Pagemap {
   }
 
   #add(record: Buffer): void {
-    const { address, pages, flags } = readEntry(this.#name, record);
+    const { address, pages, flags, isClear } = readEntry(this.#name, record);
     const size = BigInt(this.pageSize);
     const first = Number(address / size);
     const i = this.#count;
@@ -152,6 +158,7 @@ export class Pagemap {
     this.#pages[i] = pages;
     this.#before[i] = this.#present;
     this.#flags[i] = flags;
+    this.#isClear &&= isClear;
     this.#count += 1;
     if ((flags & PE_PRESENT) !== 0) this.#present += pages;
   }
@@ -209,7 +216,10 @@ function record(message: BinaryWriter): Uint8Array {
 }
 
 /** One pagemap_entry, without the maps that `parseMessage` makes: there may be very many. */
-function readEntry(name: string, record: Buffer): { address: bigint; pages: number; flags: number } {
+function readEntry(
+  name: string,
+  record: Buffer,
+): { address: bigint; pages: number; flags: number; isClear: boolean } {
   let address = 0n;
   let compatible = 0;
   let pages: number | undefined;
@@ -231,11 +241,13 @@ function readEntry(name: string, record: Buffer): { address: bigint; pages: numb
     throw new ArchiveError("malformed", `${name}: not the message it should be`, { cause });
   }
   const known = (flags ?? 0) & (PE_PARENT | PE_LAZY | PE_PRESENT);
+  // Images of before there were flags say so of a page in the parent, and nothing of one that is there.
+  const meant = inParent ? known | PE_PARENT : flags === undefined ? PE_PRESENT : known;
   return {
     address,
     // 32 bits were not enough for everybody.
     pages: pages ?? compatible,
-    // Images of before there were flags say so of a page in the parent, and nothing of one that is there.
-    flags: inParent ? known | PE_PARENT : flags === undefined ? PE_PRESENT : known,
+    flags: meant,
+    isClear: (flags ?? 0) === known && ((meant & PE_PARENT) !== 0 ? meant === PE_PARENT : meant !== 0),
   };
 }
