@@ -144,6 +144,16 @@ describe("a copy that shares pages with one before", () => {
     expect(await readdir(store.layout.blobs)).toEqual([]);
   });
 
+  test("has a page itself that the one before does not hold, though it holds the same elsewhere", async () => {
+    const first = memoryOf(10);
+    const second = new Map(changed(first, 17)).set(1000, first.get(16)!);
+    const a = await archiveOf(first);
+    const b = await archiveOf(second);
+    await store.add(a.stream, never);
+    await store.add(b.stream, never, () => {}, a.digest);
+    expect(await restored(join(store.layout.copy(b.digest), "checkpoint"))).toEqual(second);
+  });
+
   test("is as any other where no page is the same, and where there is no map of its pages", async () => {
     const a = await archiveOf(memoryOf(20));
     const b = await archiveOf(memoryOf(20));
