@@ -38,6 +38,7 @@ const PLAN = "src/agent/plan/decide.test.ts";
 const PLANS = "src/agent/plan/plan.integration.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
 const STORE = "src/agent/store/store.test.ts";
+const PAGES = "src/agent/store/share-pages.test.ts";
 const COPIES = "src/agent/store/store.integration.test.ts";
 const DOWNLOADS = "test/integration/download.integration.test.ts";
 const INCOMING = "src/agent/store/incoming.test.ts";
@@ -1169,8 +1170,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "what was written is not read back",
     file: "src/agent/store/store.ts",
-    find: "isReadBack ? undefined : await this.#problemOf(path, file, signal);",
-    replace: "undefined as string | undefined;",
+    find: "    if (!isReadBack) await this.#assertSound(path, file, signal);\n",
+    replace: "",
     test: unit(STORE, "when the disk holds something else than it was given"),
   },
   {
@@ -1447,7 +1448,7 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "names of another node's index lead out of the copy",
     file: "src/agent/store/unpack.ts",
-    find: "if (path !== ARCHIVE_REST && !isKept(path))",
+    find: "if (path !== ARCHIVE_REST && !isKept(path) && !isOfSharedPages(path))",
     replace: 'if (path === "")',
     test: unit(INCOMING, "takes no list of files that no archive has"),
   },
@@ -1468,8 +1469,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "what another node sends is not compared with what the Checkpoint says",
     file: "src/agent/transfer/transfer.ts",
-    find: "if (contentDigest({ archive, files }) !== checkpoint.status?.contentDigest) {",
-    replace: "if (contentDigest({ archive, files }) === undefined) {",
+    find: "if (contentDigest({ archive, files, shared }) !== checkpoint.status?.contentDigest) {",
+    replace: "if (contentDigest({ archive, files, shared }) === undefined) {",
     test: integration(TRANSFERS, "a copy is refused that is not what the Checkpoint's status says"),
   },
   {
@@ -2252,5 +2253,55 @@ export const mutants: readonly Mutant[] = [
     find: "if (note !== undefined && note.pod !== selftestName(node)) countNote(metrics, note);",
     replace: "void countNote;",
     ...e2e("metrics.test.ts", "of a container that the handler restored"),
+
+  // pages that copies share
+  {
+    fault: "shared pages: one that changed is taken from the copy before",
+    file: "src/agent/store/share-pages.ts",
+    find: " && now.compare(old, at, end, at, end) === 0;",
+    replace: ";",
+    test: unit(PAGES, "has only those that changed"),
+  },
+  {
+    fault: "shared pages: one that the copy before does not hold is looked for in it",
+    file: "src/agent/store/share-pages.ts",
+    find: "held[at / pageSize] === 1 && now",
+    replace: "now",
+    test: unit(PAGES, "has a page itself that the one before does not hold"),
+  },
+  {
+    fault: "shared pages: a second map of the same pages is left with offsets that are not right any more",
+    file: "src/agent/store/share-pages.ts",
+    find: "id === undefined || this.#maps.has(pages) ? undefined",
+    replace: "id === undefined ? undefined",
+    test: unit(PAGES, "has pages whole that pagemap-8 names too"),
+  },
+  {
+    fault: "shared pages: those with flags that are not known are written with others",
+    file: "src/agent/store/share-pages.ts",
+    find: "if (!map.isClear || hasParent(map)) return undefined;",
+    replace: "if (hasParent(map)) return undefined;",
+    test: unit(PAGES, "flags that say nothing clear: 8"),
+  },
+  {
+    fault: "shared pages: what was equal to damage is sound content's in the new copy",
+    file: "src/agent/store/store.ts",
+    find: "      if (!isReadBack && isOfSharedPages(file.path)) await this.#assertSound(path, file, signal);\n",
+    replace: "",
+    test: unit(PAGES, "has damage that the same content elsewhere has not"),
+  },
+  {
+    fault: "shared pages: an archive's file under a name of the copy's own is left out of a download",
+    file: "src/download/segments.ts",
+    find: "files.filter(({ path }) => !isOfSharedPages(path))",
+    replace: "files",
+    test: unit(PAGES, "is put together again though a name of it"),
+  },
+  {
+    fault: "shared pages: a restore takes a parent's image that is in no index",
+    file: "src/runtime/parts/copy-check.ts",
+    find: "      if (entry.isDirectory()) directories.push(path);\n",
+    replace: "",
+    test: unit("src/runtime/parts/copy-check.test.ts", "refuses a file that is in no index"),
   },
 ];

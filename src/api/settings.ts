@@ -48,6 +48,11 @@ const shape = z.strictObject({
       perContainer: z.int().min(1).max(64).default(3),
       /** Bytes of all copies of a node together; no limit unless said. */
       maxBytes: z.int().min(1).optional(),
+      /**
+       * Whether a copy holds of a process's memory what differs from the copy before, and shares the rest with it: less
+       * on disk and between nodes, and a slower restore (docs/performance.md).
+       */
+      sharePages: z.boolean().default(false),
       /** How often all copies are read and compared with what they should be. */
       scrubHours: z.int().min(1).max(8760).default(24),
     })
