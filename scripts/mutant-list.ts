@@ -2253,7 +2253,7 @@ export const mutants: readonly Mutant[] = [
     find: "if (note !== undefined && note.pod !== selftestName(node)) countNote(metrics, note);",
     replace: "void countNote;",
     ...e2e("metrics.test.ts", "of a container that the handler restored"),
-
+  },
   // pages that copies share
   {
     fault: "shared pages: one that changed is taken from the copy before",
