@@ -13,6 +13,7 @@ import { type Deployment, deployments, namespaces, type Pod, pods } from "../src
 import { delay } from "../src/kube/signals.ts";
 import { absent } from "../src/kube/write.ts";
 import { atMost, type BenchArgs, median, type Report, seconds, thisMachine } from "./lib/report.ts";
+import { lastRestore, timeRunc } from "./lib/timed-runc.ts";
 
 const CLUSTER = "kcr-bench";
 const NODE = "worker-1";
@@ -22,7 +23,6 @@ const VALUE_BYTES = 900;
 const LIMIT = 1.3;
 const PATIENCE_MS = 240_000;
 const POLL_MS = 5;
-const RUNC_LOG = "/run/kcr-bench.log";
 
 /**
  * From SIGKILL to all keys answered again, for a Redis with a million keys (1 GiB) under the runtime handler, on a
@@ -36,7 +36,7 @@ export async function run({ runs, signal, note }: BenchArgs): Promise<Report> {
   parts.defer(() => down({ name: CLUSTER, progress }));
   const cluster = await up({ name: CLUSTER, containerd: ["2.4"], progress, signal });
   await installKcr(cluster, { progress, signal });
-  await timeRunc(cluster, signal);
+  await timeRunc(cluster, NODE, signal);
   const client = Client.fromConfig({ kubeconfig: cluster.kubeconfigPath, userAgent: "kcr-bench" });
   parts.defer(() => client.close());
   await client.create(
@@ -83,27 +83,6 @@ interface Stage {
   signal: AbortSignal;
 }
 
-/** Puts a stopwatch around the runtime that the handler calls, for `restore` alone. */
-async function timeRunc({ nodeExec }: Cluster, signal: AbortSignal): Promise<void> {
-  const script = [
-    "set -e",
-    "conf=/opt/kcr-runtime/kcr-runtime.conf",
-    'runc=$(sed -n "s/^runtime=//p" $conf)',
-    "cat >/opt/kcr-runtime/timed <<END",
-    "#!/bin/sh",
-    'case " \\$* " in *" restore "*) ;; *) exec $runc "\\$@" ;; esac',
-    "began=\\$(date +%s%N)",
-    '$runc "\\$@"',
-    "code=\\$?",
-    `echo \\$(((\\$(date +%s%N) - began) / 1000)) >>${RUNC_LOG}`,
-    "exit \\$code",
-    "END",
-    "chmod +x /opt/kcr-runtime/timed",
-    'sed -i --follow-symlinks "s|^runtime=.*|runtime=/opt/kcr-runtime/timed|" $conf',
-  ].join("\n");
-  await nodeExec(NODE, ["sh", "-c", script], { signal });
-}
-
 async function emptyRestart(stage: Stage, round: number): Promise<number> {
   const pod = await deploy(stage, `empty-${round}`, false);
   const killed = await kill(stage, pod);
@@ -126,9 +105,9 @@ async function restore(
   const bytes = await checkpoint(stage, pod);
   const killed = await kill(stage, pod);
   const answered = await answering(stage, pod, (keys) => keys === KEYS);
-  const log = await stage.cluster.nodeExec(NODE, ["tail", "-n", "1", RUNC_LOG], { signal: stage.signal });
+  const runc = await lastRestore(stage.cluster, NODE, stage.signal);
   await remove(stage, name);
-  return { killToServing: answered - killed, runc: Number(log) / 1000, bytes };
+  return { killToServing: answered - killed, runc, bytes };
 }
 
 async function deploy({ client, cluster, signal }: Stage, name: string, isProtected: boolean): Promise<Pod> {

@@ -13,6 +13,7 @@ import { API_VERSION } from "../src/api/group.ts";
 import { NODE_ACCOUNT_LABELS } from "../src/api/node-account.ts";
 import { requestSpec } from "../src/api/request.ts";
 import { restoreSpec } from "../src/api/restore.ts";
+import { clusterRetentionSpec, retentionSpec } from "../src/api/retention.ts";
 import { restorePolicy, scheduleSpec } from "../src/api/schedule.ts";
 import { settings } from "../src/api/settings.ts";
 import { createProgram } from "../src/cli/program.ts";
@@ -62,6 +63,8 @@ const specs: Record<string, z.ZodType> = {
   Checkpoint: checkpointSpec.strict(),
   CheckpointRestore: restoreSpec.strict(),
   CheckpointDownload: downloadSpec.strict(),
+  CheckpointRetention: z.strictObject(retentionSpec.shape),
+  ClusterCheckpointRetention: z.strictObject(clusterRetentionSpec.shape),
 };
 const manifest = (spec: z.ZodType) =>
   z.strictObject({
@@ -103,6 +106,8 @@ describe.each(everyPage)("%s", (path, text) => {
       "CheckpointRequests",
       "CheckpointRestores",
       "CheckpointDownloads",
+      "CheckpointRetentions",
+      "ClusterCheckpointRetentions",
     ];
     const known = [...Object.keys(ERRORS), ...kinds, "RestoreRefused" satisfies Message["reason"]];
     expect(codes.filter((code) => !known.includes(code))).toEqual([]);
@@ -251,7 +256,7 @@ it("every reason of an Event that the reference lists is given somewhere", () =>
 it("the settings table names every setting with its default, and no other", () => {
   const rows = matchesOf(
     read("docs/guides/install.md"),
-    /^\| `(store|engine|(?:registry|local|transfer|kubelet|runc|limits|restore|selftest|installer|runtime)\.\w+)` \|/gm,
+    /^\| `(store|engine|(?:registry|local|transfer|kubelet|runc|limits|retention|disk|restore|selftest|installer|runtime)\.\w+)` \|/gm,
   );
   const parsed = settings.parse({ registry: { push: "registry.example.com" } });
   const shape = Object.entries(settings.shape).flatMap(([part, { def }]) => {

@@ -21,6 +21,7 @@ const LIBRARIES: Record<string, string[]> = {
   "src/transfer": ["src/store"],
   "src/engine": ["src/archive"],
   "src/api": ["src/kube", "src/oci", "src/store"],
+  "src/retention": ["src/api", "src/kube"],
 };
 /** Not code: where a program has its version from. */
 const MANIFEST = "package.json";

@@ -38,6 +38,7 @@ const PLAN = "src/agent/plan/decide.test.ts";
 const PLANS = "src/agent/plan/plan.integration.test.ts";
 const AGENT = "src/agent/agent.integration.test.ts";
 const STORE = "src/agent/store/store.test.ts";
+const PAGES = "src/agent/store/share-pages.test.ts";
 const COPIES = "src/agent/store/store.integration.test.ts";
 const DOWNLOADS = "test/integration/download.integration.test.ts";
 const INCOMING = "src/agent/store/incoming.test.ts";
@@ -46,6 +47,8 @@ const DOUBTS = "src/agent/transfer/doubts.test.ts";
 const TRANSFERS = "src/agent/transfer/transfer.integration.test.ts";
 const POLICIES = "test/integration/policies.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
+const RETENTION = "src/retention/decide.test.ts";
+const RETENTIONS = "test/integration/retention.integration.test.ts";
 const FAULTS = "test/integration/faults.integration.test.ts";
 const FENCING = integration("test/integration/fencing.integration.test.ts", "of the operator's replicas");
 const REGISTRY = "src/oci/registry.integration.test.ts";
@@ -57,8 +60,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "a schedule is not owned by its Deployment, and outlives it",
     file: "src/operator/workload/controller.ts",
-    find: "metadata: { ...target, ownerReferences: [ownerReference(workload, true)] },",
-    replace: "metadata: { ...target },",
+    find: "metadata: { ...target, annotations, ownerReferences: [ownerReference(workload, true)] },",
+    replace: "metadata: { ...target, annotations },",
     test: integration(OPERATOR, "makes an owned schedule of an annotated Deployment"),
   },
   {
@@ -1167,8 +1170,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "what was written is not read back",
     file: "src/agent/store/store.ts",
-    find: "isReadBack ? undefined : await this.#problemOf(path, file, signal);",
-    replace: "undefined as string | undefined;",
+    find: "    if (!isReadBack) await this.#assertSound(path, file, signal);\n",
+    replace: "",
     test: unit(STORE, "when the disk holds something else than it was given"),
   },
   {
@@ -1445,7 +1448,7 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "names of another node's index lead out of the copy",
     file: "src/agent/store/unpack.ts",
-    find: "if (path !== ARCHIVE_REST && !isKept(path))",
+    find: "if (path !== ARCHIVE_REST && !isKept(path) && !isOfSharedPages(path))",
     replace: 'if (path === "")',
     test: unit(INCOMING, "takes no list of files that no archive has"),
   },
@@ -1466,8 +1469,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "what another node sends is not compared with what the Checkpoint says",
     file: "src/agent/transfer/transfer.ts",
-    find: "if (contentDigest({ archive, files }) !== checkpoint.status?.contentDigest) {",
-    replace: "if (contentDigest({ archive, files }) === undefined) {",
+    find: "if (contentDigest({ archive, files, shared }) !== checkpoint.status?.contentDigest) {",
+    replace: "if (contentDigest({ archive, files, shared }) === undefined) {",
     test: integration(TRANSFERS, "a copy is refused that is not what the Checkpoint's status says"),
   },
   {
@@ -1704,6 +1707,200 @@ export const mutants: readonly Mutant[] = [
     test: unit("src/cli/ask.test.ts", "answered"),
   },
 
+  // what stays, and what goes
+  {
+    fault: "retention: the newest copy alone stays, though its program may hang already",
+    file: "src/retention/facts.ts",
+    find: 'protect(reachable[1] ?? sound[1], "it is the newest good one but one");',
+    replace: "",
+    test: unit(RETENTION, "the newest good one of a container that is there, and one older"),
+  },
+  {
+    fault: "retention: what is pinned goes",
+    file: "src/retention/facts.ts",
+    find: '[PINNED_ANNOTATION] === "true") protect(checkpoint, "it is pinned");',
+    replace: '[PINNED_ANNOTATION] === "yes") protect(checkpoint, "it is pinned");',
+    test: unit(RETENTION, "what is pinned"),
+  },
+  {
+    fault: "retention: what a restore uses goes",
+    file: "src/retention/facts.ts",
+    find: "uses.push([restore.spec.checkpointName, why]);",
+    replace: "",
+    test: unit(RETENTION, "what a restore uses, and what it saved"),
+  },
+  {
+    fault: "retention: what a pod is to begin with goes",
+    file: "src/retention/facts.ts",
+    find: "if (from !== undefined) uses.push([from,",
+    replace: 'if (from === "") uses.push([from,',
+    test: unit(RETENTION, "what a pod is to begin with"),
+  },
+  {
+    fault: "retention: a lost state goes at once",
+    file: "src/retention/facts.ts",
+    find: "if (!isLost || candidate === undefined) continue;",
+    replace: "if (isLost || candidate === undefined) continue;",
+    test: unit(RETENTION, "the last of a state that was lost when the container began afresh"),
+  },
+  {
+    fault: "retention: a lost state stays for ever",
+    file: "src/retention/facts.ts",
+    find: "return now.getTime() - since >= LOST_MS;",
+    replace: "return now.getTime() - since >= LOST_MS * 99;",
+    test: unit(RETENTION, "a lost state for seven days"),
+  },
+  {
+    fault: "retention: each rollout leaves a state that is protected",
+    file: "src/retention/facts.ts",
+    find: ".slice(0, Math.max(1, replicas))",
+    replace: ".slice(0, 99 + replicas)",
+    test: unit(RETENTION, "of pods that are gone as many as the workload has, one at least"),
+  },
+  {
+    fault: "retention: what is not finished goes",
+    file: "src/retention/facts.ts",
+    find: 'return isOver ? undefined : "it is not finished";',
+    replace: "return isOver ? undefined : undefined;",
+    test: unit(RETENTION, "leaves one alone that is not finished"),
+  },
+  {
+    fault: "retention: failures push what is good out",
+    file: "src/retention/decide.ts",
+    find: "const kept = sound.slice(0, last);",
+    replace: "const kept = group.slice(0, last);",
+    test: unit(RETENTION, "does not count failures as what it keeps"),
+  },
+  {
+    fault: "retention: a narrower policy takes away what a wider one keeps",
+    file: "src/retention/decide.ts",
+    find: 'for (const c of members) if (!kept.has(uidOf(c))) go(c, "no rule keeps it", rule);',
+    replace:
+      'for (const c of members) if (!keptOf(members, rule.question as Keep).includes(uidOf(c))) go(c, "no rule keeps it", rule);',
+    test: unit(RETENTION, "keep what any of them keeps"),
+  },
+  {
+    fault: "retention: an age that a schedule has lifts the cluster's default number",
+    file: "src/retention/rules.ts",
+    find: '({ type }: Question): string => (type === "keep" ? "count" : type);',
+    replace: '({ type }: Question): string => (type === "keep" ? "count" : "count");',
+    test: unit(RETENTION, "in a namespace take the place of defaults, each on the question that it answers"),
+  },
+  {
+    fault: "retention: a ceiling of the cluster gives way to a namespace's own",
+    file: "src/retention/decide.ts",
+    find: "  ceiling: [],",
+    replace: '  ceiling: ["namespace"],',
+    test: unit(RETENTION, "all have their limits kept"),
+  },
+  {
+    fault: "retention: pods of every rollout keep their own number",
+    file: "src/retention/decide.ts",
+    find: 'const pod = isAlive ? podOf(checkpoint) : "";',
+    replace: "const pod = podOf(checkpoint) || String(isAlive);",
+    test: unit(RETENTION, "counts the pods of a workload that are gone as one"),
+  },
+  {
+    fault: "retention: keep-last of 0 in an annotation removes everything",
+    file: "src/retention/rules.ts",
+    find: "/^[1-9][0-9]{0,4}$/",
+    replace: "/^[0-9]{1,5}$/",
+    test: unit(RETENTION, "may stand in annotations; what cannot be meant there says nothing"),
+  },
+  {
+    fault: "retention: the order in which objects come decides what goes",
+    file: "src/retention/facts.ts",
+    find: "(a.metadata.name < b.metadata.name ? 1 : -1);",
+    replace: "0;",
+    test: unit(RETENTION, "the same input gives the same plan, in whatever order it comes"),
+  },
+  {
+    fault: "retention: what goes is decided by the cache alone",
+    file: "src/operator/retention/controller.ts",
+    find: "const fresh = await readPicture(client, namespace, { now: now(), signal });",
+    replace:
+      "const fresh = await Promise.resolve(picture).finally(() => readPicture(client, namespace, { now: now(), signal }));",
+    test: integration(RETENTIONS, "a picture that is not of now decides nothing"),
+  },
+  {
+    fault: "retention: an error of the API server counts as nothing there",
+    file: "src/retention/gather.ts",
+    find: "    (await client.listAll(resource, resource.namespaced ? { namespace, signal } : { signal })).items;",
+    replace:
+      "    (await client.listAll(resource, resource.namespaced ? { namespace, signal } : { signal }).catch(() => ({ items: [] as T[] }))).items;",
+    test: integration(RETENTIONS, "an error about who uses a checkpoint is no word that nobody does"),
+  },
+  {
+    fault: "retention: a dry run removes",
+    file: "src/operator/retention/controller.ts",
+    find: "const isMeant = ({ spec }: Policy): boolean => spec.dryRun !== true;",
+    replace: "const isMeant = ({ spec }: Policy): boolean => spec.dryRun !== undefined || true;",
+    test: integration(RETENTIONS, "a dry run tells what would go"),
+  },
+  {
+    fault: "retention: ten bytes are taken for a size that is meant",
+    file: "src/api/retention.ts",
+    find: "const BARE_MIN = 1_048_576;",
+    replace: "const BARE_MIN = 1;",
+    test: integration(RETENTIONS, "a policy that means ten of whatever, not ten bytes"),
+  },
+  {
+    fault: "a dump that would fill the disk is begun",
+    file: "src/agent/disk/room.ts",
+    find: "if (freeBytes - bytes >= reserveBytes) continue;",
+    replace: "if (freeBytes >= reserveBytes) continue;",
+    test: unit("src/agent/disk/room.test.ts", "it would not leave the reserve"),
+  },
+  {
+    fault: "an archive that may still become a Checkpoint is swept away",
+    file: "src/agent/sweep/decide.ts",
+    find: 'if (candidates.some((request) => !isTerminal(request))) return { type: "keep" };',
+    replace: "",
+    test: unit("src/agent/sweep/decide.test.ts", "stays while a request of its container has not ended"),
+  },
+  {
+    fault: "archives of others are swept away unasked",
+    file: "src/agent/sweep/decide.ts",
+    find: "return foreignMs !== undefined && age > foreignMs",
+    replace: "return age > (foreignMs ?? 0)",
+    test: unit("src/agent/sweep/decide.test.ts", "stays when nobody knows of it"),
+  },
+  {
+    fault: "retention: a copy goes while a plan still names it",
+    file: "src/agent/image/controller.ts",
+    find: "if (isWaiting && (await pins.planned())",
+    replace: "if (!isWaiting && (await pins.planned())",
+    test: unit("src/agent/image/remove.test.ts", "a copy that is to go waits until no plan names it"),
+  },
+  {
+    fault: "retention: a request goes, and takes its Checkpoint along",
+    file: "src/operator/retention/requests.ts",
+    find: '!owners.has(request.metadata.uid ?? "") &&',
+    replace: "",
+    test: unit("src/operator/retention/requests.test.ts", "never while there is a Checkpoint"),
+  },
+  {
+    fault: "retention: each crash begins a lost state's days anew",
+    file: "src/retention/facts.ts",
+    find: 'if (seen === "unsure") return { isLost: true, marks: [] };',
+    replace: 'if (seen === "unsure") return { isLost: false, marks: mark("False", "Alive") };',
+    test: unit(RETENTION, "a lost state is marked as such on each of its Checkpoints, once"),
+  },
+  {
+    fault: "a dump is begun though its node is short of disk",
+    file: "src/agent/dump/controller.ts",
+    find: "if (lack !== undefined) {",
+    replace: "if (lack === undefined && deadlineOf(request) < now()) {",
+    test: integration(AGENT, "what would not leave the reserve free is not begun"),
+  },
+  {
+    fault: "copies are swept away on a word of before",
+    file: "src/agent/store/keeper.ts",
+    find: "if (named.has(digest)) continue;",
+    replace: "",
+    test: unit("src/agent/store/keeper.test.ts", "copies go that belong to no Checkpoint"),
+  },
+
   // parts of two versions
   {
     fault: "earlier version: its handler does not know the plans of today's agents",
@@ -1778,7 +1975,7 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "later version: what its plan names is removed to make room",
     file: "src/agent/store/pins.ts",
-    find: "for (const copy of namedLater(text, PLAN_VERSION)) pins.add(copy);",
+    find: "for (const copy of namedLater(text, PLAN_VERSION)) planned.add(copy);",
     replace: "",
     test: unit("src/agent/store/pins.test.ts", "of a later version has written"),
   },
@@ -2056,5 +2253,55 @@ export const mutants: readonly Mutant[] = [
     find: "if (note !== undefined && note.pod !== selftestName(node)) countNote(metrics, note);",
     replace: "void countNote;",
     ...e2e("metrics.test.ts", "of a container that the handler restored"),
+  },
+  // pages that copies share
+  {
+    fault: "shared pages: one that changed is taken from the copy before",
+    file: "src/agent/store/share-pages.ts",
+    find: " && now.compare(old, at, end, at, end) === 0;",
+    replace: ";",
+    test: unit(PAGES, "has only those that changed"),
+  },
+  {
+    fault: "shared pages: one that the copy before does not hold is looked for in it",
+    file: "src/agent/store/share-pages.ts",
+    find: "held[at / pageSize] === 1 && now",
+    replace: "now",
+    test: unit(PAGES, "has a page itself that the one before does not hold"),
+  },
+  {
+    fault: "shared pages: a second map of the same pages is left with offsets that are not right any more",
+    file: "src/agent/store/share-pages.ts",
+    find: "id === undefined || this.#maps.has(pages) ? undefined",
+    replace: "id === undefined ? undefined",
+    test: unit(PAGES, "has pages whole that pagemap-8 names too"),
+  },
+  {
+    fault: "shared pages: those with flags that are not known are written with others",
+    file: "src/agent/store/share-pages.ts",
+    find: "if (!map.isClear || hasParent(map)) return undefined;",
+    replace: "if (hasParent(map)) return undefined;",
+    test: unit(PAGES, "flags that say nothing clear: 8"),
+  },
+  {
+    fault: "shared pages: what was equal to damage is sound content's in the new copy",
+    file: "src/agent/store/store.ts",
+    find: "      if (!isReadBack && isOfSharedPages(file.path)) await this.#assertSound(path, file, signal);\n",
+    replace: "",
+    test: unit(PAGES, "has damage that the same content elsewhere has not"),
+  },
+  {
+    fault: "shared pages: an archive's file under a name of the copy's own is left out of a download",
+    file: "src/download/segments.ts",
+    find: "files.filter(({ path }) => !isOfSharedPages(path))",
+    replace: "files",
+    test: unit(PAGES, "is put together again though a name of it"),
+  },
+  {
+    fault: "shared pages: a restore takes a parent's image that is in no index",
+    file: "src/runtime/parts/copy-check.ts",
+    find: "      if (entry.isDirectory()) directories.push(path);\n",
+    replace: "",
+    test: unit("src/runtime/parts/copy-check.test.ts", "refuses a file that is in no index"),
   },
 ];

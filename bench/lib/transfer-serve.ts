@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { originalPages } from "../../src/agent/store/original-pages.ts";
 import { Layout } from "../../src/store/layout.ts";
 import type { Identity } from "../../src/transfer/identity.ts";
 import { serveCopies } from "../../src/transfer/server.ts";
@@ -10,6 +11,7 @@ import { Throttle } from "../../src/transfer/throttle.ts";
  */
 const [store, identity] = process.argv.slice(2);
 const server = await serveCopies({
+  sharedPages: originalPages,
   port: 0,
   host: "127.0.0.1",
   layout: new Layout(store),

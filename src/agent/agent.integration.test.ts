@@ -64,6 +64,8 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
   let answer: (call: CheckpointCall) => Promise<CheckpointAnswer>;
   /** Where the agent pushes to; by default the registry. */
   let push: string;
+  /** What is to stay free of the disk. */
+  let reserveBytes: number;
   let stop: AbortController;
   let running: Promise<void> | undefined;
 
@@ -75,6 +77,7 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
     node = `node-of-${namespace}`;
     answer = dump;
     push = registry.address;
+    reserveBytes = 0;
     kubelet = await standInKubelet(directory, (call) => answer(call));
   });
   afterEach(async () => {
@@ -92,6 +95,7 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
         registry: { push, pull: "registry.example:5000", plainHttp: true },
         local: { directory: join(directory, "kcr") },
         kubelet: { checkpointDirectory: archives },
+        disk: { reserveBytes },
       }),
       kubelet: kubelet.options,
       log: silent,
@@ -389,6 +393,21 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
       await startAgent();
       expect((await ended("r", "Failed")).status?.reason).toBe(code);
       expect(kubelet.calls).toHaveLength(0);
+    });
+
+    it("what would not leave the reserve free is not begun: the kubelet is never asked", async () => {
+      reserveBytes = Number.MAX_SAFE_INTEGER;
+      let calls = 0;
+      answer = async (call) => {
+        calls += 1;
+        return await dump(call);
+      };
+      await handOver("r", await runningPod("cache"));
+      await startAgent();
+      const { status } = await ended("r", "Failed");
+      expect(status).toMatchObject({ reason: "DiskPressure" });
+      expect(status?.startTime).toBeUndefined();
+      expect(calls).toBe(0);
     });
 
     it("an empty container, just restarted after a crash, is not dumped", async () => {

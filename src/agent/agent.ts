@@ -8,6 +8,7 @@ import { follow } from "../kube/signals.ts";
 import { Layout } from "../store/layout.ts";
 import { Archives } from "./archives.ts";
 import { BY_NAMESPACE, BY_POD_UID, BY_UID, type Context, type Self } from "./context.ts";
+import { diskController } from "./disk/controller.ts";
 import { dumpController } from "./dump/controller.ts";
 import { kubeletEngine } from "./dump/engine.ts";
 import { DUMP_PROGRAM, RuncEngine } from "./dump/engine-runc.ts";
@@ -160,6 +161,7 @@ export function createAgent(options: AgentOptions): Agent {
         notesController(context),
         specChangeController(context),
         factsController(context),
+        diskController(context),
         ...(self !== undefined && settings.selftest.enabled ? [selftestController(context, self)] : []),
       ];
       const keeper = { run: (signal: AbortSignal) => keepStore(context, signal) };

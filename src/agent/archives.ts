@@ -67,6 +67,15 @@ export class Archives {
     return found.sort((a, b) => b.modified.getTime() - a.modified.getTime());
   }
 
+  /** All archives that are there, whoever made them. */
+  async all(): Promise<ArchiveFile[]> {
+    const names = (await readdir(this.directory).catch(absent)) ?? [];
+    const found = await Promise.all(
+      names.filter((name) => archiveName.safeParse(name).success).map((name) => this.find(name)),
+    );
+    return found.filter((file) => file !== undefined);
+  }
+
   /** Removes an archive; one that is gone already is fine. */
   async remove(name: string): Promise<void> {
     await unlink(this.path(name)).catch(absent);

@@ -90,6 +90,16 @@ export const agentMetricDefinitions = {
     labels: ["result"],
     help: "Copies asked of another node: fetched, or why not",
   },
+  kcr_disk_room_bytes: {
+    type: "gauge",
+    labels: ["of"],
+    help: "Bytes free where archives and copies lie",
+  },
+  kcr_disk_pressure: {
+    type: "gauge",
+    labels: [],
+    help: "1 while less than the reserve is free there, and no dump begins",
+  },
 } as const satisfies Record<string, MetricDefinition>;
 
 export type AgentMetricName = MetricName | keyof typeof agentMetricDefinitions;

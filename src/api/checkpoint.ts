@@ -123,3 +123,7 @@ export const POISONED = "Poisoned";
 export const IMAGE_PUSHED = "ImagePushed";
 /** Whether its own node has an unpacked copy; there only for those that are to have one. */
 export const LOCAL_COPY = "LocalCopy";
+/** True since the state that it is of was lost: its container began afresh, or its pod is gone. */
+export const LINEAGE_LOST = "LineageLost";
+/** False while its manifest cannot be deleted from the registry, and why. */
+export const IMAGE_REMOVED = "ImageRemoved";

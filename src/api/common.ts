@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { DURATION } from "../kube/duration.ts";
 
 /** Longest forms that the API server accepts: a DNS-1123 subdomain and a DNS-1123 label. */
 export const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
@@ -10,6 +11,9 @@ export const objectName = z.string().min(1).max(253).regex(SUBDOMAIN);
 export const labelName = z.string().min(1).max(63).regex(LABEL);
 /** Time in RFC 3339, as the API server writes it. */
 export const time = z.iso.datetime({ offset: true });
+
+/** metav1.Duration: `720h`, `1h30m`. */
+export const duration = z.string().min(1).max(32).regex(DURATION);
 
 const labelKey = z.string().min(1).max(317);
 const labelValue = z.string().max(63);

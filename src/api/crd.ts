@@ -2,9 +2,18 @@ import { z } from "zod";
 import { checkpointSpec, checkpointStatus } from "./checkpoint.ts";
 import { downloadSpec, downloadStatus } from "./download.ts";
 import { GROUP, KINDS_ANNOTATION, KINDS_VERSION, VERSION } from "./group.ts";
-import { checkpoints, downloads, requests, restores, schedules } from "./kinds.ts";
+import {
+  checkpoints,
+  clusterRetentions,
+  downloads,
+  requests,
+  restores,
+  retentions,
+  schedules,
+} from "./kinds.ts";
 import { requestSpec, requestStatus } from "./request.ts";
 import { restoreSpec, restoreStatus } from "./restore.ts";
+import { clusterRetentionSpec, retentionSpec, retentionStatus } from "./retention.ts";
 import { scheduleSpec, scheduleStatus } from "./schedule.ts";
 
 interface Column {
@@ -16,7 +25,7 @@ interface Column {
 }
 
 interface Kind {
-  resource: { plural: string; kind: string };
+  resource: { plural: string; kind: string; namespaced: boolean };
   singular: string;
   shortNames: string[];
   description: string;
@@ -30,6 +39,17 @@ interface Kind {
 const age: Column = { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" };
 const when = (type: string, field: "status" | "reason"): string =>
   `.status.conditions[?(@.type=="${type}")].${field}`;
+
+/** As `kubectl get` shows both kinds of retention. */
+const retentionColumns: Column[] = [
+  { name: "Dry Run", type: "boolean", jsonPath: ".spec.dryRun" },
+  { name: "Ready", type: "string", jsonPath: when("Ready", "status") },
+  { name: "Reason", type: "string", jsonPath: when("Ready", "reason") },
+  { name: "Checkpoints", type: "integer", jsonPath: ".status.matched.count" },
+  { name: "Bytes", type: "integer", jsonPath: ".status.matched.bytes" },
+  { name: "To Go", type: "integer", jsonPath: ".status.removable.count" },
+  age,
+];
 
 const kinds: Kind[] = [
   {
@@ -131,6 +151,27 @@ const kinds: Kind[] = [
     ],
     selectable: [],
   },
+  {
+    resource: retentions,
+    singular: "checkpointretention",
+    shortNames: ["ckptret"],
+    description: "Says which Checkpoints of its namespace stay.",
+    spec: retentionSpec,
+    status: retentionStatus,
+    columns: retentionColumns,
+    selectable: [],
+  },
+  {
+    resource: clusterRetentions,
+    singular: "clustercheckpointretention",
+    shortNames: ["cckptret"],
+    description:
+      "Says which Checkpoints stay where namespaces say nothing, and what none of them may exceed.",
+    spec: clusterRetentionSpec,
+    status: retentionStatus,
+    columns: retentionColumns,
+    selectable: [],
+  },
 ];
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
@@ -147,6 +188,8 @@ function structural(schema: Json): Json {
     if (key === "$schema" || key === "propertyNames" || key === "id") continue;
     if (key === "additionalProperties" && typeof value === "boolean") continue;
     if (key === "pattern" && schema["format"] === "date-time") continue;
+    // The API server has its own word for one of both.
+    if (key === "anyOf" && schema["x-kubernetes-int-or-string"] === true) continue;
     if (key === "maximum" && value === Number.MAX_SAFE_INTEGER) continue;
     if (key === "minimum" && value === Number.MIN_SAFE_INTEGER) continue;
     if (key === "properties") {
@@ -185,7 +228,7 @@ function crd(kind: Kind): object {
     },
     spec: {
       group: GROUP,
-      scope: "Namespaced",
+      scope: kind.resource.namespaced ? "Namespaced" : "Cluster",
       names: {
         kind: kind.resource.kind,
         listKind: `${kind.resource.kind}List`,

@@ -11,6 +11,10 @@ export const ERRORS = {
     means: "The time zone of the schedule is not known.",
     remedy: "Use an IANA name such as Europe/Berlin, or leave it out for UTC.",
   },
+  InvalidRetention: {
+    means: "A workload's annotation on how many of its checkpoints stay cannot be meant: it is ignored.",
+    remedy: "Write a number from 1 on in kcr.io/keep-last, and a duration such as 720h in kcr.io/max-age.",
+  },
   ScheduleNameTaken: {
     means: "A CheckpointSchedule of the workload's name exists and does not belong to the workload.",
     remedy: "Rename or delete that schedule; kcr never takes over an object that it did not make.",
@@ -150,6 +154,11 @@ export const ERRORS = {
   NoRegistry: {
     means: "kcr's configuration names no registry: Checkpoints are kept on their nodes only.",
     remedy: "For images, set registry.push in kcr's configuration, and store to registry or both.",
+  },
+  DiskPressure: {
+    means: "The node's disk has too little room for another checkpoint, so the container was not touched.",
+    remedy:
+      "Free space where the message says, keep fewer checkpoints (a CheckpointRetention), or lower disk.reserveBytes of kcr's configuration.",
   },
   DiskFull: {
     means: "The node's disk has no room for the checkpoint, or for a copy of it.",

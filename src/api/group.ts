@@ -8,8 +8,8 @@ export const API_VERSION = `${GROUP}/${VERSION}`;
  * or a field more, for an API server drops fields that it does not know.
  */
 export const KINDS_ANNOTATION = "kcr.io/kinds-protocol";
-/** 2: where a checkpoint fits (Checkpoint `status.environment`), CheckpointDownload. */
-export const KINDS_VERSION = 2;
+/** 2: where a checkpoint fits (Checkpoint `status.environment`), CheckpointDownload. 3: CheckpointRetention, of the cluster too. */
+export const KINDS_VERSION = 3;
 
 /** Field manager of kcr's server-side applies, and reporting controller of its Events. */
 export const FIELD_MANAGER = "kcr";

@@ -5,6 +5,7 @@ import type { CheckpointDownload } from "./download.ts";
 import { GROUP, VERSION } from "./group.ts";
 import type { CheckpointRequest } from "./request.ts";
 import type { CheckpointRestore } from "./restore.ts";
+import type { CheckpointRetention, ClusterCheckpointRetention } from "./retention.ts";
 import type { CheckpointSchedule } from "./schedule.ts";
 
 export const schedules: Resource<CheckpointSchedule> = {
@@ -45,6 +46,22 @@ export const downloads: Resource<CheckpointDownload> = {
   plural: "checkpointdownloads",
   kind: "CheckpointDownload",
   namespaced: true,
+};
+
+export const retentions: Resource<CheckpointRetention> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "checkpointretentions",
+  kind: "CheckpointRetention",
+  namespaced: true,
+};
+
+export const clusterRetentions: Resource<ClusterCheckpointRetention> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "clustercheckpointretentions",
+  kind: "ClusterCheckpointRetention",
+  namespaced: false,
 };
 
 /** Good: at least one verified copy, digest recorded. Only good checkpoints are ever restored from. */

@@ -11,6 +11,13 @@ export const LABEL_REQUEST = "checkpoint-request-name";
 export const SCHEDULE_ANNOTATION = "kcr.io/checkpoint-restore-schedule";
 /** On a pod: JSON, what the operator knows of each container's runs (see records.ts). */
 export const RECORD_ANNOTATION = "kcr.io/restore-record";
+/** On a workload, and from there on its schedule: how many of each container's checkpoints stay, and how long. */
+export const KEEP_LAST_ANNOTATION = "kcr.io/keep-last";
+export const MAX_AGE_ANNOTATION = "kcr.io/max-age";
+/** On a Checkpoint: the workload that its pod belonged to, as a schedule of it would be named. */
+export const LABEL_WORKLOAD = "kcr.io/workload";
+/** On a Checkpoint, set by a person to "true": it is no longer kept for being the last of a lost state. */
+export const RELEASED_ANNOTATION = "kcr.io/released";
 /** On a schedule's request: the due time of its slot, RFC 3339. */
 export const SLOT_ANNOTATION = "kcr.io/slot";
 /** On a request: the trace that its spans belong to, as a W3C traceparent (see trace.ts). */
@@ -39,3 +46,5 @@ export const FITS_LABEL = "kcr.io/fits";
 export const KEPT_ANNOTATION = "kcr.io/kept-data";
 /** On a node, set by its agent: the copies there of Checkpoints that were taken elsewhere (see fetched.ts). */
 export const FETCHED_ANNOTATION = "kcr.io/fetched-copies";
+/** On a node, set by its agent while a file system of checkpoints has less free than the reserve (see disk.ts). */
+export const PRESSURE_ANNOTATION = "kcr.io/disk-pressure";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { KubeObject } from "../kube/resources.ts";
 import { criuOptions, handler, lineage } from "./checkpoint.ts";
-import { conditions, labelName, objectName, objectReference, rules, time } from "./common.ts";
+import { conditions, duration, labelName, objectName, objectReference, rules, time } from "./common.ts";
 
 export const DEFAULT_TIMEOUT_SECONDS = 300;
 
@@ -14,6 +14,9 @@ export const requestSpec = z
     containerName: labelName.optional().describe("Default: the pod's default container, else its first."),
     checkpointScheduleRef: objectReference.optional(),
     timeoutSeconds: z.int().min(1).max(86_400).default(DEFAULT_TIMEOUT_SECONDS),
+    ttl: duration
+      .optional()
+      .describe("Its Checkpoint goes when it is older, and then the request. A duration such as 72h."),
   })
   .meta(rules({ rule: "self == oldSelf", message: "a request does not change: make a new one" }));
 export type RequestSpec = z.input<typeof requestSpec>;
@@ -28,6 +31,12 @@ export type RequestPhase = z.infer<typeof requestPhase>;
 export const captureSource = z.object({
   lineage,
   defaultContainer: labelName.describe("The pod's default container, which names leave out."),
+  labels: z
+    .record(z.string().max(317), z.string().max(63))
+    .optional()
+    .describe(
+      "Labels of the pod, and of its workload: by them a CheckpointRetention selects the Checkpoint.",
+    ),
   repository: z
     .string()
     .max(512)

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { KubeObject } from "../kube/resources.ts";
 import { conditions, labelName, labelSelector, time } from "./common.ts";
+import { scheduleRetention } from "./retention.ts";
 
 /** How a container is brought back, and what happens when it cannot be. */
 export const restorePolicy = z.object({
@@ -63,6 +64,7 @@ export const scheduleSpec = z.object({
   pods: z.enum(["All", "One"]).default("All").describe("All matching pods, or the first by name."),
   timeoutSeconds: z.int().min(1).max(86_400).optional().describe("Deadline of each request; default 300."),
   restore: restorePolicy.optional(),
+  retention: scheduleRetention.optional().describe("Which of its checkpoints stay."),
 });
 export type ScheduleSpec = z.input<typeof scheduleSpec>;
 

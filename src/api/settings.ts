@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { parse } from "yaml";
 import { z } from "zod";
 import { KcrError } from "./errors.ts";
+import { retentionRules } from "./retention.ts";
 
 const address = z
   .string()
@@ -47,6 +48,11 @@ const shape = z.strictObject({
       perContainer: z.int().min(1).max(64).default(3),
       /** Bytes of all copies of a node together; no limit unless said. */
       maxBytes: z.int().min(1).optional(),
+      /**
+       * Whether a copy holds of a process's memory what differs from the copy before, and shares the rest with it: less
+       * on disk and between nodes, and a slower restore (docs/performance.md).
+       */
+      sharePages: z.boolean().default(false),
       /** How often all copies are read and compared with what they should be. */
       scrubHours: z.int().min(1).max(8760).default(24),
     })
@@ -78,6 +84,24 @@ const shape = z.strictObject({
       perNode: z.int().min(1).max(64).default(2),
       /** Dumps at once in the cluster. */
       perCluster: z.int().min(1).max(10_000).default(50),
+    })
+    .prefault({}),
+  /** Which Checkpoints stay, where no CheckpointRetention and no schedule says it. */
+  retention: z
+    .strictObject({
+      /** For those of schedules; `{}` keeps all of them. */
+      defaults: retentionRules.default({ keepLast: 3, keepHourly: 2, per: "Container" }),
+      /** Checkpoints of the whole cluster that are removed in a minute. */
+      perMinute: z.int().min(1).max(100_000).default(120),
+    })
+    .prefault({}),
+  disk: z
+    .strictObject({
+      /** Where less than that would be left free, of bytes, no dump begins; 0: it is not looked at. */
+      reserveBytes: z
+        .int()
+        .min(0)
+        .default(1024 ** 3),
     })
     .prefault({}),
   /** Copies of checkpoints from node to node. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { checkpointEntries, makeTar } from "../../test/support/archive.ts";
+import { originalPages } from "../agent/store/original-pages.ts";
 import type { Checkpoint } from "../api/checkpoint.ts";
 import { createAuthority, issue, validFor } from "../kube/certificates.ts";
 import {
@@ -52,6 +53,7 @@ beforeEach(async () => {
   for (const { path, bytes } of contents) await writeFile(join(layout.copy(archive), path), bytes);
   await writeFile(join(layout.copy(archive), COPY_INDEX), JSON.stringify(index));
   server = await serveCopies({
+    sharedPages: originalPages,
     port: 0,
     host: "127.0.0.1",
     layout,

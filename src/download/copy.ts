@@ -66,7 +66,7 @@ export async function openCopy(
     throw new TransferError("missing", `${name} is of an earlier version, and not all of the archive`);
   }
   const content = peer.read(copy, rest, { from: 0, end: rest.size }, signal);
-  const segments = await segmentsOf(index.files, rest, content, signal);
+  const segments = await segmentsOf(index, rest, content, signal);
   const open = opened.move();
   return {
     from: `node ${node}`,

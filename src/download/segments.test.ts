@@ -35,7 +35,7 @@ async function unpacked(more: EntrySpec[], tail = Buffer.alloc(0), pieces = 70_0
   const contents = new Map<string, Buffer>();
   for (const { path } of files) contents.set(path, await readFile(join(store.layout.copy(archive), path)));
   const rest = restOf({ files })!;
-  const segments = await segmentsOf(files, rest, inPieces(contents.get(rest.path)!, pieces), never);
+  const segments = await segmentsOf({ files }, rest, inPieces(contents.get(rest.path)!, pieces), never);
   const read = (from: number, end: number): Buffer =>
     Buffer.concat(
       [...cut(segments, { from, end })].map(({ file, range }) =>
@@ -96,7 +96,7 @@ describe("an archive", () => {
       [files, Buffer.alloc(5000, 1)],
       [others, bytes],
     ] as const) {
-      await expect(segmentsOf(of, rest, inPieces(content, 1000), never)).rejects.toThrow();
+      await expect(segmentsOf({ files: of }, rest, inPieces(content, 1000), never)).rejects.toThrow();
     }
   });
 });

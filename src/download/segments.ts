@@ -1,5 +1,5 @@
 import { walkTar } from "../archive/tar-walk.ts";
-import { ARCHIVE_REST, type CopyFile, type CopyIndex } from "../store/copy.ts";
+import { ARCHIVE_REST, type CopyFile, type CopyIndex, isOfSharedPages } from "../store/copy.ts";
 import type { Range } from "../transfer/protocol.ts";
 
 /** Bytes of an archive that are bytes of one file of its copy. */
@@ -23,12 +23,15 @@ export const restOf = ({ files }: Pick<CopyIndex, "files">): CopyFile | undefine
  * Errors: ArchiveError for a rest that is none, or of other files; those of `content`; the signal's reason.
  */
 export async function segmentsOf(
-  files: readonly CopyFile[],
+  { files, shared = [] }: Pick<CopyIndex, "files" | "shared">,
   rest: CopyFile,
   content: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<Segment[]> {
-  const kept = new Map(files.map((file) => [file.path, file]));
+  const own = files.filter(({ path }) => !isOfSharedPages(path));
+  const kept = new Map(own.map((file) => [file.path, file]));
+  // The node puts them together again, and has them by their content as it has files.
+  for (const { pages, pagemap } of shared) for (const file of [pages, pagemap]) kept.set(file.path, file);
   kept.delete(rest.path);
   const segments: Segment[] = [];
   let end = 0;

@@ -3,7 +3,9 @@ import {
   DEFAULT_CONTAINER_ANNOTATION,
   FACTS_ANNOTATION,
   FETCHED_ANNOTATION,
+  PRESSURE_ANNOTATION,
   RECORD_ANNOTATION,
+  RESTORE_FROM_ANNOTATION,
   SELFTEST_ANNOTATION,
 } from "../api/labels.ts";
 import { handlerOf } from "../api/pod.ts";
@@ -70,7 +72,7 @@ export const byNamespace = (object: KubeObject): string[] => [object.metadata.na
 export function trimPod(pod: Pod): Pod {
   const { metadata, spec, status } = pod;
   const annotations: Record<string, string> = {};
-  for (const key of [RECORD_ANNOTATION, DEFAULT_CONTAINER_ANNOTATION]) {
+  for (const key of [RECORD_ANNOTATION, DEFAULT_CONTAINER_ANNOTATION, RESTORE_FROM_ANNOTATION]) {
     const value = metadata.annotations?.[key];
     if (value !== undefined) annotations[key] = value;
   }
@@ -131,7 +133,11 @@ export function trimPod(pod: Pod): Pod {
 /** A node as far as the operator needs it. */
 export function trimNode(node: Node): Node {
   const annotations = Object.entries(node.metadata.annotations ?? {}).filter(
-    ([key]) => key === SELFTEST_ANNOTATION || key === FACTS_ANNOTATION || key === FETCHED_ANNOTATION,
+    ([key]) =>
+      key === SELFTEST_ANNOTATION ||
+      key === FACTS_ANNOTATION ||
+      key === FETCHED_ANNOTATION ||
+      key === PRESSURE_ANNOTATION,
   );
   return {
     apiVersion: "v1",

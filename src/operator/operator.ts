@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import type { Registry } from "prom-client";
 import { readFetched } from "../api/fetched.ts";
 import { checkpoints, isTerminal, requests, restores, schedules } from "../api/kinds.ts";
-import { SCHEDULE_ANNOTATION } from "../api/labels.ts";
 import { hasHandlerReady } from "../api/selftest.ts";
 import type { Settings } from "../api/settings.ts";
 import { Cache } from "../kube/cache.ts";
@@ -44,6 +43,7 @@ import { reportController } from "./report/controller.ts";
 import { isUnderWay, isWaiting } from "./request/admission.ts";
 import { requestControllers } from "./request/controller.ts";
 import { restoreController } from "./restore/controller.ts";
+import { retentionCaches, retentionControllers } from "./retention/controller.ts";
 import { scheduleController } from "./schedule/controller.ts";
 import { BY_LABEL, labelOfSchedule, labelsOfPod } from "./selection.ts";
 import { strategyControllers } from "./strategy/controller.ts";
@@ -96,6 +96,7 @@ export function createOperator(options: OperatorOptions): Operator {
       ...common,
       resource: requests,
       indexes: {
+        [BY_NAMESPACE]: byNamespace,
         [BY_POD]: (r) => [`${r.metadata.namespace}/${r.spec.podReference.name}`],
         [BY_SCHEDULE]: (r) => [r.spec.checkpointScheduleRef?.uid ?? ""],
         [WAITING]: (r) => (isWaiting(r) ? [WAITING] : []),
@@ -147,7 +148,7 @@ export function createOperator(options: OperatorOptions): Operator {
   };
   const workloads = workloadKinds.map((resource) => ({
     resource,
-    cache: new Cache({ ...common, resource, transform: (w) => trimWorkload(w, SCHEDULE_ANNOTATION) }),
+    cache: new Cache({ ...common, resource, transform: trimWorkload }),
   }));
   const webhook = options.webhook && createWebhook({ ...common, ...options.webhook, namespace, caches });
   const certificates =
@@ -156,11 +157,13 @@ export function createOperator(options: OperatorOptions): Operator {
       : undefined;
   const accounts = options.nodeAccounts ? nodeAccounts(common) : undefined;
   const forDownloads = downloadCaches(common);
+  const forRetention = retentionCaches(common);
   const all: Array<Pick<Cache<Pod>, "synced" | "alive" | "run">> = [
     ...Object.values(caches),
     ...(webhook?.caches ?? []),
     ...Object.values(accounts ?? {}),
     ...Object.values(forDownloads),
+    ...Object.values(forRetention),
     ...workloads.map(({ cache }) => cache),
   ];
 
@@ -198,6 +201,7 @@ export function createOperator(options: OperatorOptions): Operator {
             ...strategyControllers(context),
             demandController(context),
             downloadController(context, forDownloads),
+            ...retentionControllers(context, { ...forRetention, downloads: forDownloads.downloads }),
             ...(accounts === undefined
               ? []
               : [nodeController({ ...common, nodes: caches.nodes, existing: accounts })]),

@@ -1,4 +1,12 @@
-import { checkpoints, downloads, requests, restores, schedules } from "../api/kinds.ts";
+import {
+  checkpoints,
+  clusterRetentions,
+  downloads,
+  requests,
+  restores,
+  retentions,
+  schedules,
+} from "../api/kinds.ts";
 import {
   certificateSigningRequests,
   clusterRoleBindings,
@@ -57,6 +65,11 @@ export const WRITES: readonly Write[] = [
   { verb: "patch", resource: restores, subresource: "status", fence: "version" },
   { verb: "patch", resource: downloads, subresource: "status", fence: "version" },
   { verb: "delete", resource: downloads, fence: "uid" },
+  // At the version that was decided on, too.
+  { verb: "delete", resource: checkpoints, fence: "uid" },
+  { verb: "delete", resource: requests, fence: "uid" },
+  { verb: "patch", resource: retentions, subresource: "status", fence: "version" },
+  { verb: "patch", resource: clusterRetentions, subresource: "status", fence: "version" },
 
   { verb: "patch", resource: pods, fence: "tests" },
   { verb: "patch", resource: pods, subresource: "status", fence: "version" },

@@ -7,7 +7,14 @@ import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { TLSSocket } from "node:tls";
-import { COPY_INDEX, CORRUPT_MARK, type CopyFile, parseCopyIndex } from "../store/copy.ts";
+import {
+  COPY_INDEX,
+  CORRUPT_MARK,
+  type CopyFile,
+  type CopyIndex,
+  parseCopyIndex,
+  type SharedPages,
+} from "../store/copy.ts";
 import type { Layout } from "../store/layout.ts";
 import { type Caller, callerOf, type Identity, TLS_OPTIONS } from "./identity.ts";
 import {
@@ -16,6 +23,7 @@ import {
   isLaterPath,
   parsePath,
   parseRange,
+  type Range,
   RETRY_AFTER_SECONDS,
 } from "./protocol.ts";
 import type { Throttle } from "./throttle.ts";
@@ -32,6 +40,8 @@ export interface ServerOptions {
   /** Files that are sent at once to nodes, and as many to the download part; who asks for more is told to come again. */
   atOnce: number;
   throttle: Throttle;
+  /** A part of a pages file that the copy in a directory holds as pages that it shares. */
+  sharedPages(directory: string, index: CopyIndex, pages: SharedPages, range: Range): AsyncIterable<Buffer>;
   /** A copy may be damaged: a node that may have it says so, or a file of it cannot be read as it should be. */
   onDoubt?(copy: string): void;
   /** Bytes of files that were handed to the network. */
@@ -116,17 +126,40 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
       return 200;
     }
     const file = index.files.get(asked.file);
-    return file === undefined
-      ? answer(response, 404)
-      : await send(caller, asked.copy, file, request, response);
+    const shared = index.shared.get(asked.file);
+    if (file !== undefined)
+      return await send(caller, asked.copy, file, request, response, openFile(asked.copy, file));
+    if (shared === undefined) return answer(response, 404);
+    const open = (range: Range) =>
+      options.sharedPages(options.layout.copy(asked.copy), index.index, shared, range);
+    return await send(caller, asked.copy, shared.pages, request, response, async () => open);
   }
+
+  /** Undefined where it is not what it should be. */
+  const openFile =
+    (copy: string, { path, size }: CopyFile) =>
+    async (opened: AsyncDisposableStack): Promise<Opened | undefined> => {
+      const file = await open(join(options.layout.copy(copy), path)).catch(missing);
+      if (file === undefined) return undefined;
+      opened.use(file);
+      const stats = await file.stat();
+      if (!stats.isFile() || stats.size !== size) return undefined;
+      return ({ from, end }) =>
+        file.createReadStream({
+          start: from,
+          end: end < size ? end - 1 : Number.POSITIVE_INFINITY,
+          highWaterMark: CHUNK_BYTES,
+          autoClose: false,
+        });
+    };
 
   async function send(
     { type }: Caller,
     copy: string,
-    { path, size }: CopyFile,
+    { size }: CopyFile,
     request: IncomingMessage,
     response: ServerResponse,
+    open: (opened: AsyncDisposableStack) => Promise<Opened | undefined>,
   ): Promise<number> {
     const { range } = request.headers;
     const wanted = range === undefined ? { from: 0, end: size } : parseRange(range, size);
@@ -135,10 +168,10 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
     if (sending[type] >= options.atOnce) return answer(response, 503);
     sending[type] += 1;
     try {
-      await using file = (await open(join(options.layout.copy(copy), path)).catch(missing)) ?? null;
-      const stats = await file?.stat();
+      await using opened = new AsyncDisposableStack();
+      const read = await open(opened);
       // One that was cut short, or is none: the receiver is not to wait for the rest.
-      if (file === null || !stats?.isFile() || stats.size !== size) {
+      if (read === undefined) {
         options.onDoubt?.(copy);
         return answer(response, 404);
       }
@@ -148,13 +181,7 @@ export async function serveCopies(options: ServerOptions): Promise<TransferServe
         "content-length": end - from,
         ...(range === undefined ? {} : { "content-range": contentRangeOf(wanted, size) }),
       });
-      const content = file.createReadStream({
-        start: from,
-        end: end < size ? end - 1 : Number.POSITIVE_INFINITY,
-        highWaterMark: CHUNK_BYTES,
-        autoClose: false,
-      });
-      await pipeline(content, throttled, response, { signal: stop.signal }).catch((error: unknown) => {
+      await pipeline(read(wanted), throttled, response, { signal: stop.signal }).catch((error: unknown) => {
         // A receiver that goes, or is cut off, comes again for the rest.
         if (isGone(error)) return;
         options.onDoubt?.(copy);
@@ -200,10 +227,15 @@ function peerOf({ socket }: IncomingMessage): Caller | undefined {
   return authorized && certificate !== undefined ? callerOf(certificate, new Date()) : undefined;
 }
 
+/** A part of a file, to be read. */
+type Opened = (range: Range) => AsyncIterable<Buffer>;
+
 interface Index {
   text: Buffer;
-  /** By sha256. */
+  index: CopyIndex;
+  /** By sha256: those that there are, and those of the archive that are put together of shared pages. */
   files: Map<string, CopyFile>;
+  shared: Map<string, SharedPages>;
 }
 
 /** The indexes of a node's copies, read again only when they change: there is a request for each file. */
@@ -230,7 +262,13 @@ class Indexes {
     const text = await readFile(path).catch(missing);
     const index = text && parseCopyIndex(text.toString());
     if (text === undefined || index?.archive !== copy) return undefined;
-    const found = { version, text, files: new Map(index.files.map((file) => [file.sha256, file])) };
+    const found = {
+      version,
+      text,
+      index,
+      files: new Map(index.files.map((file) => [file.sha256, file])),
+      shared: new Map(index.shared?.map((one) => [one.pages.sha256, one])),
+    };
     this.#known.delete(copy);
     this.#known.set(copy, found);
     const [oldest] = this.#known.keys();

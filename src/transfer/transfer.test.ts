@@ -10,6 +10,7 @@ import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startTcpProxy, type TcpProxy } from "../../test/support/tcp-proxy.ts";
 import { waitFor } from "../../test/support/wait-for.ts";
+import { originalPages } from "../agent/store/original-pages.ts";
 import { createAuthority, issue, validFor } from "../kube/certificates.ts";
 import { COPY_INDEX, CORRUPT_MARK, type CopyFile, type CopyIndex } from "../store/copy.ts";
 import { Layout } from "../store/layout.ts";
@@ -101,6 +102,7 @@ const inCopy = (path: string): string => join(layout.copy(ARCHIVE), path);
 async function serve(options: Partial<ServerOptions> = {}): Promise<TransferServer> {
   [sent, answers, doubts, errors] = [0, [], [], []];
   return await serveCopies({
+    sharedPages: originalPages,
     port: 0,
     host: "127.0.0.1",
     layout,

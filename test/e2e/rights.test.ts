@@ -186,7 +186,7 @@ describe.skipIf(cluster === undefined)("the rights of kcr's own programs", () =>
     for (const { name } of world.cluster.nodes) {
       const pod = await kcr.agent(name);
       await hasNoPower(pod);
-      expect(hostPaths(pod)).toEqual(["/var/lib/kubelet/checkpoints", "/var/lib/kcr"]);
+      expect(hostPaths(pod)).toEqual(["/var/lib/kubelet/checkpoints", "/var/lib/kcr", "/sys/fs/cgroup"]);
     }
   });
 

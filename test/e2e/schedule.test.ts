@@ -86,7 +86,9 @@ describe.skipIf(cluster === undefined).concurrent("schedules", () => {
         checkpoint: { name: checkpoint.metadata.name },
       });
       expect(checkpoint.metadata.name).toBe(`${name}-${namespace}-${time}`);
-      expect(checkpoint.metadata.labels).toEqual({
+      // And its pod's own, by which policies select it.
+      expect(checkpoint.metadata.labels).toMatchObject({
+        ...{ app: "chain", "kcr.io/workload": expect.any(String) },
         ...{ pod: name, "pod-ns": namespace, container: "app" },
         "checkpoint-request-name": `chain-${name}-${time}`,
       });

@@ -6,7 +6,15 @@ import { stringify } from "yaml";
 import { DOWNLOAD_USAGES, TRANSFER_AUTHORITY, TRANSFER_SIGNER } from "../../src/api/agent-certificate.ts";
 import { ARCHIVE_FINALIZER, type Checkpoint, RESTORABLE } from "../../src/api/checkpoint.ts";
 import { type CheckpointDownload, DOWNLOAD_ACCOUNT, DOWNLOAD_NAMESPACE } from "../../src/api/download.ts";
-import { checkpoints, downloads, requests, restores, schedules } from "../../src/api/kinds.ts";
+import {
+  checkpoints,
+  clusterRetentions,
+  downloads,
+  requests,
+  restores,
+  retentions,
+  schedules,
+} from "../../src/api/kinds.ts";
 import { SCHEDULE_ANNOTATION, SLOT_ANNOTATION } from "../../src/api/labels.ts";
 import { NODES_NAMESPACE, nodeRoleName } from "../../src/api/node-account.ts";
 import type { CheckpointRequest } from "../../src/api/request.ts";
@@ -478,6 +486,27 @@ describe.skipIf(inject("whyNotApiServer"))("of the operator's replicas", { timeo
         name: "quiet",
         provoke: () => schedule("quiet", "nobody"),
       },
+      {
+        write: "delete checkpoints",
+        name: "surplus",
+        provoke: async () => {
+          await checkpoint("surplus", NODE);
+          await setStatus(checkpoints, "surplus", {
+            phase: "Failed",
+            lineage: { podUID: "gone", containerID: "gone", restartCount: 0 },
+          });
+          await client.patch(checkpoints, named("surplus"), {
+            type: "merge",
+            body: { metadata: { labels: { of: "nobody" } } },
+          });
+          await make(retentions, "few", { selector: { matchLabels: { of: "nobody" } }, maxAge: "1h" });
+        },
+      },
+      {
+        write: "patch clustercheckpointretentions/status",
+        name: "all",
+        provoke: () => make(clusterRetentions, "all", { defaults: { keepLast: 9 } }),
+      },
     ];
     const took = await play(
       scenes,
@@ -556,6 +585,20 @@ describe.skipIf(inject("whyNotApiServer"))("of the operator's replicas", { timeo
         write: "patch certificatesigningrequests/status",
         name: "second",
         provoke: () => certificateRequest("second"),
+      },
+      {
+        write: "delete checkpointrequests",
+        name: "stale",
+        provoke: async () => {
+          await make<CheckpointRequest>(requests, "stale", { podReference: { name: "nobody" } });
+          const completionTime = "2001-01-01T00:00:00Z";
+          await setStatus(requests, "stale", { phase: "Failed", reason: "PodNotFound", completionTime });
+        },
+      },
+      {
+        write: "patch checkpointretentions/status",
+        name: "elsewhere",
+        provoke: () => make(retentions, "elsewhere", { keepLast: 9 }, { namespace: NODES_NAMESPACE }),
       },
       {
         write: "patch checkpoints",

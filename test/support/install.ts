@@ -18,7 +18,8 @@ export async function installKcr(
     progress: progressTo(),
     engine,
     handler,
-    settings: { restore: { stableSeconds: 10 }, ...settings },
+    // Shared pages: what has them is restored in a longer way, and what has none as ever.
+    settings: { restore: { stableSeconds: 10 }, local: { sharePages: true }, ...settings },
   });
   const metadata = { name: PLAIN_CLASS };
   const plain = { apiVersion: "node.k8s.io/v1", kind: "RuntimeClass", metadata, handler: "runc" };

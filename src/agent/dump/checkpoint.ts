@@ -56,6 +56,7 @@ export function checkpointFor(parts: CheckpointParts, distinct = false): Checkpo
       name,
       namespace,
       labels: {
+        ...source.labels,
         [LABEL_POD]: labelValue(pod),
         [LABEL_POD_NAMESPACE]: labelValue(namespace),
         [LABEL_CONTAINER]: labelValue(container),

@@ -14,6 +14,7 @@ import { type ObjectName, type Pod, pods } from "../../kube/resources.ts";
 import { after } from "../../kube/signals.ts";
 import { absent, writeStatus } from "../../kube/write.ts";
 import type { Context } from "../context.ts";
+import { lackFor } from "../disk/controller.ts";
 import { type Captured, inspect, unfit } from "../inspect.ts";
 import type { Target } from "../kubelet.ts";
 import { type KnownRun, readRun } from "../plan/runs.ts";
@@ -107,6 +108,11 @@ export function dumpReconciler(
     const dumpable = judgePod(request, pod, pod && (await runOf(pod, request)));
     if (dumpable instanceof KcrError) {
       await fail(context, request, dumpable);
+      return done;
+    }
+    const lack = await lackFor(context, dumpable);
+    if (lack !== undefined) {
+      await fail(context, request, lack);
       return done;
     }
     const source = sourceOf(dumpable, await parentOf(dumpable, signal), settings);

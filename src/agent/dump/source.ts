@@ -1,14 +1,15 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
+import { LABEL_WORKLOAD } from "../../api/labels.ts";
 import { repositoryName } from "../../api/names.ts";
 import { defaultContainer, handlerOf, runtimeID } from "../../api/pod.ts";
 import { type ContainerRecord, readRecords } from "../../api/records.ts";
 import type { CaptureSource } from "../../api/request.ts";
 import { isPushed, pullAddress, registryOf, type Settings } from "../../api/settings.ts";
 import { specHash } from "../../api/spec-hash.ts";
+import { podWorkload, workloadOfPod } from "../../api/workload.ts";
 import type { Pod } from "../../kube/resources.ts";
 import { formatCriuOptions } from "../../store/criu-options.ts";
 import type { KnownRun } from "../plan/runs.ts";
-import { workloadName } from "../workload.ts";
 import { type Dumpable, optionsInUse } from "./decide.ts";
 
 /**
@@ -35,6 +36,7 @@ export function sourceOf(
       parentOrigin: record?.parentOrigin,
     },
     defaultContainer: defaultContainer(pod) ?? container.name,
+    labels: { ...pod.metadata.labels, [LABEL_WORKLOAD]: workloadOfPod(pod) },
     repository: repositoryOf(pod, container.name, settings),
     baseImage,
     baseImageDigest: isOfImage ? parent?.status?.baseImageDigest : status.imageID || undefined,
@@ -65,7 +67,7 @@ function repositoryOf(pod: Pod, container: string, settings: Settings): string |
     push.length > pull.length ? push : pull,
     prefix,
     pod.metadata.namespace ?? "",
-    workloadName(pod),
+    podWorkload(pod).name,
     container,
   );
 }

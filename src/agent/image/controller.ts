@@ -38,13 +38,16 @@ const PUSHES = 2;
 const SLOT_POLL_MS = 500;
 /** Checkpoints that are looked at at once: however slow the registry, those that are deleted do not wait for it. */
 const WORKERS = 16;
+/** How soon to look again whether a plan names a copy that is to go, in milliseconds, and for how long at most. */
+const PLAN_POLL_MS = 200;
+const UNPLANNED_MS = 30_000;
 
 /**
  * Turns the archive of a Checkpoint into an image in the registry, and lets go of the archive then.
  *
  * Flow: Created -> Processing -> image pushed -> ImageBuilt -> image verified by digest -> archive removed ->
  * ARCHIVE_FINALIZER dropped, unless there may be a copy on the node: then it is kept to the end. A deletion on the
- * way ends the push; archive and copy go, then the finalizer.
+ * way ends the push; when no plan names it any more archive and copy go, then the finalizer.
  * Guarantees: an archive is removed only when its image was seen whole in the registry and no copy is to be made of
  * it any more, or its Checkpoint is being deleted; killed at any point it goes on where it was; while the registry refuses, the condition
  * ImagePushed says why and the push is tried again with growing pauses.
@@ -65,7 +68,7 @@ export function imageController(context: Context): Controller {
 export function imageReconciler(
   context: Context,
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
-  const { node, client, settings, ahead, archives, store, locks, caches, recorder, log, now } = context;
+  const { node, client, settings, ahead, archives, store, pins, locks, caches, recorder, log, now } = context;
   const here = { node, store: settings.store };
   const slots = new Slots(PUSHES);
   /** What this agent may have pushed and has told nobody of. */
@@ -216,6 +219,10 @@ export function imageReconciler(
   /** Not while a copy is being made: that ends by itself when it hears of the deletion. */
   async function remove(checkpoint: Checkpoint): Promise<Outcome> {
     using _lock = await locks.take(checkpoint.metadata.uid ?? "");
+    // A crash at this moment is restored from another: the plan hears of the deletion too.
+    const { deletionTimestamp = "" } = checkpoint.metadata;
+    const isWaiting = now().getTime() - Date.parse(deletionTimestamp) < UNPLANNED_MS;
+    if (isWaiting && (await pins.planned()).has(copyOf(checkpoint) ?? "")) return again(PLAN_POLL_MS);
     ahead?.drop(checkpoint.spec.checkpointData);
     await removeCopy(checkpoint);
     await removeArchive(checkpoint);

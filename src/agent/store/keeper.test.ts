@@ -31,6 +31,11 @@ async function copy(containerName: string): Promise<string> {
 
 test("copies go that belong to no Checkpoint and that nothing counts on, new ones when all Checkpoints are told of", async () => {
   const [known, pinned, stray] = [await copy("known"), await copy("pinned"), await copy("stray")];
+  const unheard = await copy("unheard");
+  /** What the API server says; the cache has not heard of all of it. */
+  let listed = async (): Promise<object[]> => {
+    throw new Error("503");
+  };
   let minutesLater = 0;
   const now = () => new Date(Date.now() + minutesLater * 60_000);
   const pins = new Pins(store.layout, now);
@@ -40,14 +45,18 @@ test("copies go that belong to no Checkpoint and that nothing counts on, new one
     pins,
     now,
     log: silent,
+    client: { listAll: async () => ({ items: await listed() }) },
     caches: { checkpoints: { list: () => [{ status: { digest: `sha256:${known}` } }, ...untold] } },
   } as unknown as Context;
   await sweep(context);
-  expect(await store.list()).toHaveLength(3);
+  expect(await store.list()).toHaveLength(4);
   minutesLater = 11;
   pins.hold(pinned);
+  await expect(sweep(context)).rejects.toThrow("503");
+  expect(await store.list()).toHaveLength(4);
+  listed = async () => [{ status: { digest: `sha256:${unheard}` } }];
   await sweep(context);
-  expect((await store.list()).map(({ digest }) => digest).sort()).toEqual([known, pinned].sort());
+  expect((await store.list()).map(({ digest }) => digest).sort()).toEqual([known, pinned, unheard].sort());
   expect(await store.has(stray)).toBe(false);
 
   minutesLater = 0;

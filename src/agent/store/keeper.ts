@@ -1,10 +1,12 @@
 import { ARCHIVE_FINALIZER, type Checkpoint } from "../../api/checkpoint.ts";
+import { checkpoints } from "../../api/kinds.ts";
 import type { Change } from "../../kube/cache.ts";
 import { delay, follow } from "../../kube/signals.ts";
 import type { Context } from "../context.ts";
 import { sweepArchives } from "../dump/sweep.ts";
 import { copyOf } from "../plan/copies.ts";
 import { scrub } from "../scrub.ts";
+import { sweepForeign } from "../sweep/archives.ts";
 
 const HOUR_MS = 3_600_000;
 /** How often copies and archives are looked for that belong to nothing, in milliseconds. */
@@ -59,6 +61,7 @@ async function keep(context: Context, signal: AbortSignal): Promise<never> {
     await guarded("archives that belong to nothing could not be removed", () =>
       sweepArchives(context, signal),
     );
+    await guarded("archives of others could not be removed", () => sweepForeign(context, signal));
     await guarded("files of unfinished copies could not be removed", () => sweepIncoming(context));
     if (isDue) {
       await guarded("the scrub was not finished", () => scrubAndTell(context, signal));
@@ -94,15 +97,22 @@ async function scrubAndTell({ store, log }: Context, signal: AbortSignal): Promi
 }
 
 /** Removes the copies of no Checkpoint of this node that nothing else counts on. */
-export async function sweep({ store, caches, pins, log, now }: Context): Promise<void> {
+export async function sweep({ node, client, store, caches, pins, log, now }: Context): Promise<void> {
   // In this order: what is made, pinned or told of from here on is not looked at, or known.
   const copies = await store.list();
   const pinned = await pins.read();
   const known = new Set(caches.checkpoints.list().map(copyOf));
   const isTold = !known.has(undefined);
-  for (const { digest, made } of copies) {
-    if (known.has(digest) || pinned.has(digest)) continue;
-    if (!isTold && now().getTime() - made.getTime() < YOUNG_MS) continue;
+  const strays = copies.filter(
+    ({ digest, made }) =>
+      !known.has(digest) && !pinned.has(digest) && (isTold || now().getTime() - made.getTime() >= YOUNG_MS),
+  );
+  if (strays.length === 0) return;
+  // Not the cache alone: on a word of before nothing is removed.
+  const { items } = await client.listAll(checkpoints, { fieldSelector: `spec.nodeName=${node}` });
+  const named = new Set(items.map(copyOf));
+  for (const { digest } of strays) {
+    if (named.has(digest)) continue;
     await store.remove(digest);
     log.info({ copy: digest }, "a copy that belongs to nothing was removed");
   }

@@ -1,10 +1,11 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { KcrError } from "../../api/errors.ts";
 import { registryError } from "../../api/registry.ts";
+import type { Identity } from "../../archive/metadata.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { SourceChangedError } from "../../oci/source.ts";
 import { type CopyIndex, contentDigest } from "../../store/copy.ts";
-import type { Context } from "../context.ts";
+import { BY_POD_UID, type Context } from "../context.ts";
 import { inspect, isIdentityOf, ownerOf } from "../inspect.ts";
 import { copyOf } from "../plan/copies.ts";
 import { nodesWith, peerError } from "../transfer/fetch.ts";
@@ -52,17 +53,13 @@ export async function obtain(
   throw last;
 }
 
-async function fromArchive(
-  { archives, store }: Context,
-  checkpoint: Checkpoint,
-  signal: AbortSignal,
-): Promise<Obtained> {
+async function fromArchive(context: Context, checkpoint: Checkpoint, signal: AbortSignal): Promise<Obtained> {
+  const { archives, store } = context;
   const captured = await inspect(archives, checkpoint.spec.checkpointData);
   await using archive = await archiveFile(captured.path, copyOf(checkpoint));
   try {
-    const index = await store.add(archive, signal, (identity) =>
-      assertOwn(archive.name, identity, checkpoint),
-    );
+    const accept = (identity: Identity) => assertOwn(archive.name, identity, checkpoint);
+    const index = await store.add(archive, signal, accept, await baseOf(context, checkpoint));
     return obtained(index, captured.dumpError);
   } catch (error) {
     if (!(error instanceof SourceChangedError)) throw error;
@@ -71,13 +68,14 @@ async function fromArchive(
 }
 
 async function fromRegistry(
-  { settings, store }: Context,
+  context: Context,
   checkpoint: Checkpoint,
   signal: AbortSignal,
 ): Promise<Obtained> {
+  const { settings, store } = context;
   await using archive = await archiveInRegistry(checkpoint, settings, signal);
-  const index = await store.add(archive, signal, (identity) => assertOwn(archive.name, identity, checkpoint));
-  return obtained(index);
+  const accept = (identity: Identity) => assertOwn(archive.name, identity, checkpoint);
+  return obtained(await store.add(archive, signal, accept, await baseOf(context, checkpoint)));
 }
 
 async function fromPeer(
@@ -105,7 +103,25 @@ const obtained = (index: CopyIndex, dumpError?: string): Obtained => ({
   dumpError,
 });
 
-function assertOwn(name: string, identity: Parameters<typeof isIdentityOf>[0], checkpoint: Checkpoint): void {
+/** The newest other copy of the same container that is here: most of its pages are likely to be those of the new one. */
+async function baseOf(
+  { settings, caches, store }: Context,
+  checkpoint: Checkpoint,
+): Promise<string | undefined> {
+  if (!settings.local.sharePages) return undefined;
+  const { metadata, spec, status } = checkpoint;
+  const others = caches.checkpoints
+    .byIndex(BY_POD_UID, status?.lineage?.podUID ?? "")
+    .filter((other) => other.metadata.uid !== metadata.uid && other.spec.containerName === spec.containerName)
+    .sort((a, b) => Date.parse(b.spec.checkpointTimestamp) - Date.parse(a.spec.checkpointTimestamp));
+  for (const other of others) {
+    const copy = copyOf(other);
+    if (copy !== undefined && (await store.has(copy))) return copy;
+  }
+  return undefined;
+}
+
+function assertOwn(name: string, identity: Identity, checkpoint: Checkpoint): void {
   if (!isIdentityOf(identity, ownerOf(checkpoint))) {
     throw new KcrError("ArchiveInvalid", `${name} is of another container`);
   }

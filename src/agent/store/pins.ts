@@ -25,23 +25,31 @@ export class Pins {
     this.#held.set(copy, this.#now().getTime() + HOLD_MS);
   }
 
-  /** Names of the copies. */
+  /** Names of the copies that a plan names. */
+  async planned(): Promise<Set<string>> {
+    const planned = new Set<string>();
+    const { plans } = this.#layout;
+    for (const podUID of (await namesIn(plans)).filter(isPodUID)) {
+      for (const file of await namesIn(join(plans, podUID))) {
+        const text = await textOf(join(plans, podUID, file));
+        const plan = parsePlan(text);
+        for (const copy of namedLater(text, PLAN_VERSION)) planned.add(copy);
+        for (const { copy } of plan?.candidates ?? []) planned.add(copy);
+        if (plan?.armed) planned.add(plan.armed.candidate.copy);
+      }
+    }
+    return planned;
+  }
+
+  /** Names of all of them. */
   async read(): Promise<Set<string>> {
     const pins = new Set<string>();
     for (const [copy, until] of this.#held) {
       if (until > this.#now().getTime()) pins.add(copy);
       else this.#held.delete(copy);
     }
-    const { plans, runs } = this.#layout;
-    for (const podUID of (await namesIn(plans)).filter(isPodUID)) {
-      for (const file of await namesIn(join(plans, podUID))) {
-        const text = await textOf(join(plans, podUID, file));
-        const plan = parsePlan(text);
-        for (const copy of namedLater(text, PLAN_VERSION)) pins.add(copy);
-        for (const { copy } of plan?.candidates ?? []) pins.add(copy);
-        if (plan?.armed) pins.add(plan.armed.candidate.copy);
-      }
-    }
+    const { runs } = this.#layout;
+    for (const copy of await this.planned()) pins.add(copy);
     for (const podUID of (await namesIn(runs)).filter(isPodUID)) {
       for (const container of (await namesIn(join(runs, podUID))).filter(isContainerName)) {
         const text = await textOf(join(this.#layout.run({ podUID, container }), STATE));

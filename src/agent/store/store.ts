@@ -9,7 +9,9 @@ import {
   CORRUPT_MARK,
   type CopyFile,
   type CopyIndex,
+  isOfSharedPages,
   parseCopyIndex,
+  type SharedPages,
 } from "../../store/copy.ts";
 import { isSha256, type Layout } from "../../store/layout.ts";
 import { laterProtocolIn } from "../../store/protocol.ts";
@@ -27,6 +29,7 @@ import {
   syncDirectory,
   writeNew,
 } from "./disk.ts";
+import { type Base, mayBeBase } from "./share-pages.ts";
 import { type ArchiveStream, assertFiles, describe, type Unpacked, unpack } from "./unpack.ts";
 
 /** One copy, as its directory shows it. */
@@ -47,6 +50,8 @@ export interface IncomingFiles {
   /** sha256 of the archive that they are of. */
   archive: string;
   files: readonly CopyFile[];
+  /** Of a copy that shares pages. */
+  shared?: readonly SharedPages[] | undefined;
 }
 
 /** Key of the lock under which content is shared and dropped. */
@@ -108,26 +113,37 @@ export class LocalStore {
   /**
    * Makes a copy of an archive, verified. A damaged copy of it makes way.
    *
-   * `accept` is shown whose the archive says it is before there is a copy, and throws when it must not be.
+   * `accept` is shown whose the archive says it is before there is a copy, and throws when it must not be. Pages that
+   * the copy `baseDigest` has already are shared with it, if that is sound and no long chain of such copies.
    * Errors: those of `unpack`; KcrError DiskFull when there is no room; nothing is left of what was begun.
    */
   async add(
     archive: ArchiveStream,
     signal: AbortSignal,
     accept: (identity: Identity) => void = () => {},
+    baseDigest?: string,
   ): Promise<CopyIndex> {
     const { root, tmp } = this.layout;
     await this.#assertRoom(archive.size);
     const directory = join(tmp, randomUUID());
     let unpacked: Unpacked | undefined;
+    let base: Base | undefined;
     try {
-      unpacked = await unpack(this.#disk, archive, directory, signal);
+      base = baseDigest === undefined ? undefined : await this.#base(baseDigest);
+      unpacked = await unpack(this.#disk, archive, directory, signal, base);
       accept(unpacked.identity);
       return await this.#complete(directory, unpacked.index, signal);
     } catch (error) {
       // What cannot be removed now goes at the next start.
       await this.#abandon(directory, unpacked?.index.files ?? []).catch(() => {});
+      if (base !== undefined && mayBeOfBase(error) && !signal.aborted) {
+        // Whose fault it is shows without the base; its own verification tells of it if it is that one's.
+        return await this.add(archive, signal, accept);
+      }
       throw diskError(error, root, archive.size);
+    } finally {
+      // The base may have gone while its content had names here that are no more.
+      if (base !== undefined) await this.#dropContent(base.index.files).catch(() => {});
     }
   }
 
@@ -141,12 +157,12 @@ export class LocalStore {
    * Errors: those of `add`, and of `fetch`.
    */
   async addFiles(
-    { name, archive, files }: IncomingFiles,
+    { name, archive, files, shared }: IncomingFiles,
     fetch: (file: CopyFile, path: string, signal: AbortSignal) => Promise<void>,
     signal: AbortSignal,
     accept: (identity: Identity) => void = () => {},
   ): Promise<CopyIndex> {
-    assertFiles(name, files);
+    assertFiles(name, files, shared);
     using _lock = await this.#locks.take(archive);
     const incoming = this.layout.incoming(archive);
     const contents = new Map(files.map((file) => [file.sha256, file]));
@@ -159,13 +175,13 @@ export class LocalStore {
         const path = join(incoming, sha256);
         if (!(await this.#share(file, path, signal))) await fetch(file, path, signal);
       }
-      for (const path of [directory, join(directory, CHECKPOINT_DIRECTORY)]) {
-        await ensureDirectory(this.#disk, path);
+      for (const path of ["", ...directoriesOf(files).reverse()]) {
+        await ensureDirectory(this.#disk, join(directory, path));
       }
       for (const { path, sha256 } of files) {
         await this.#disk.link(join(incoming, sha256), join(directory, path));
       }
-      const { index, identity } = await describe(this.#disk, name, archive, directory, files);
+      const { index, identity } = await describe(this.#disk, name, archive, directory, files, shared);
       accept(identity);
       await this.#complete(directory, index, signal, { isReadBack: true });
       await this.dropIncoming(archive);
@@ -178,6 +194,12 @@ export class LocalStore {
       if (told instanceof KcrError) await this.dropIncoming(archive).catch(() => {});
       throw told;
     }
+  }
+
+  async #base(digest: string): Promise<Base | undefined> {
+    const found = await this.find(digest);
+    if (found?.index === undefined || found.corrupt || !mayBeBase(found.index)) return undefined;
+    return { directory: this.layout.copy(digest), index: found.index };
   }
 
   /** The copies of which files have come and that were not finished, and when anything last came of each. */
@@ -307,8 +329,7 @@ export class LocalStore {
     using _lock = await this.#locks.take(CONTENT);
     for (const file of index.files) await this.#settle(directory, file, signal, isReadBack);
     await writeNew(this.#disk, join(directory, COPY_INDEX), [Buffer.from(JSON.stringify(index))]);
-    await syncDirectory(this.#disk, join(directory, CHECKPOINT_DIRECTORY));
-    await syncDirectory(this.#disk, directory);
+    for (const path of directoriesOf(index.files)) await syncDirectory(this.#disk, join(directory, path));
     await syncDirectory(this.#disk, this.layout.blobs);
     await this.#publish(directory, index.archive);
     return index;
@@ -336,18 +357,26 @@ export class LocalStore {
     const blob = this.layout.blob(file.sha256);
     const shared = await this.#disk.lstat(blob).catch(missing);
     // Of two names of one file neither can take the other's place.
-    if (isReadBack && shared?.ino === (await this.#disk.lstat(path)).ino) return;
+    const isOne = shared !== undefined && shared.ino === (await this.#disk.lstat(path)).ino;
+    if (isReadBack && isOne) return;
     if (shared !== undefined && (await this.#problemOf(blob, file, signal)) === undefined) {
+      if (isOne) return;
+      // Pages were compared with this file: the content that it should have is not what they were found to be equal to.
+      if (!isReadBack && isOfSharedPages(file.path)) await this.#assertSound(path, file, signal);
       const twin = join(this.layout.tmp, randomUUID());
       await this.#disk.link(blob, twin);
       await this.#disk.rename(twin, path);
       return;
     }
-    const problem = isReadBack ? undefined : await this.#problemOf(path, file, signal);
-    if (problem !== undefined) throw new KcrError("CopyCorrupt", `${path} was written, but ${problem}`);
+    if (!isReadBack) await this.#assertSound(path, file, signal);
     // Copies that share damaged content keep it, to be found by their own verification.
     if (shared !== undefined) await this.#disk.unlink(blob);
     await this.#disk.link(path, blob);
+  }
+
+  async #assertSound(path: string, file: CopyFile, signal: AbortSignal): Promise<void> {
+    const problem = await this.#problemOf(path, file, signal);
+    if (problem !== undefined) throw new KcrError("CopyCorrupt", `${path} was written, but ${problem}`);
   }
 
   async #publish(directory: string, digest: string): Promise<void> {
@@ -374,6 +403,11 @@ export class LocalStore {
   /** Removes a directory, and the content that nothing else holds then. */
   async #discard(directory: string, files: readonly Pick<CopyFile, "sha256">[]): Promise<void> {
     await this.#disk.rm(directory, { recursive: true, force: true });
+    for (const { sha256 } of files) await this.#dropUnused(this.layout.blob(sha256));
+  }
+
+  async #dropContent(files: readonly Pick<CopyFile, "sha256">[]): Promise<void> {
+    using _lock = await this.#locks.take(CONTENT);
     for (const { sha256 } of files) await this.#dropUnused(this.layout.blob(sha256));
   }
 
@@ -406,3 +440,20 @@ export class LocalStore {
     }
   }
 }
+
+/** The directories of these files, each before the one that it is in; a copy always has that of CRIU's images. */
+function directoriesOf(files: readonly CopyFile[]): string[] {
+  const found = new Set(["", CHECKPOINT_DIRECTORY]);
+  for (const { path } of files) {
+    for (let above = dirname(path); above !== "."; above = dirname(above)) found.add(above);
+  }
+  return [...found].sort().reverse();
+}
+
+/** What reading and linking an earlier copy's files fails with, besides what they hold. */
+const FAULTS_OF_FILES: ReadonlySet<string | undefined> = new Set(["EIO", "ENOENT", "EMLINK"]);
+
+const mayBeOfBase = (error: unknown): boolean =>
+  error instanceof KcrError
+    ? error.code === "CopyCorrupt" || error.code === "ArchiveInvalid"
+    : FAULTS_OF_FILES.has(codeOf(error));

@@ -24,12 +24,18 @@ import {
   type CopyFile,
   type CopyIndex,
   DELETED_FILES,
+  isOfSharedPages,
+  isPageData,
   isRelative,
+  PLAIN_COPY_VERSION,
   ROOTFS_DIFF,
+  type SharedPages,
   SPEC_DUMP,
   STATUS_DUMP,
+  WHOLE_DIRECTORY,
 } from "../../store/copy.ts";
 import { type Disk, ensureDirectory, NewFile, writeNew } from "./disk.ts";
+import { type Base, PageSharing } from "./share-pages.ts";
 
 /** A checkpoint archive that can be read from its beginning. */
 export interface ArchiveStream {
@@ -82,6 +88,7 @@ export function isKept(name: string): boolean {
  * Writes what a restore needs of an archive into `directory`, which must not exist, and what else there is of it into a
  * file beside that, in one pass that also hashes the archive and every file.
  *
+ * With `base`, a copy that the archive is likely to be much alike, pages that it has already are not written again.
  * Guarantees: on return every file is on disk (its name is for the caller to sync), the archive was whole and, where
  * its digest is known, the right one. Nothing is written but new regular files of names that are known.
  * Errors: KcrError ArchiveInvalid for an archive that is damaged, cut short, another than expected or that no runtime
@@ -92,8 +99,9 @@ export async function unpack(
   archive: ArchiveStream,
   directory: string,
   signal: AbortSignal,
+  base?: Base,
 ): Promise<Unpacked> {
-  return await invalidWhere(() => unpackInto(disk, archive, directory, signal));
+  return await invalidWhere(() => unpackInto(disk, archive, directory, signal, base));
 }
 
 /** What an archive is found to be wrong with, as people are told it. */
@@ -111,10 +119,12 @@ async function unpackInto(
   { name, digest, read }: ArchiveStream,
   directory: string,
   signal: AbortSignal,
+  base: Base | undefined,
 ): Promise<Unpacked> {
+  const sharing = base && new PageSharing(disk, directory, base);
   for (const path of [directory, join(directory, CHECKPOINT_DIRECTORY)]) await ensureDirectory(disk, path);
   const hash = createHash("sha256");
-  const files: CopyFile[] = [];
+  let files: CopyFile[] = [];
   await using rest = await NewFile.open(disk, join(directory, ARCHIVE_REST));
   const walking = walkTar(name, read(signal), {
     signal,
@@ -126,29 +136,61 @@ async function unpackInto(
     if (entry.type !== "file") {
       throw new ArchiveError("malformed", `${name}: ${JSON.stringify(entry.name)} is no regular file`);
     }
-    files.push({ path: entry.name, ...(await writeNew(disk, join(directory, entry.name), entry.content())) });
+    const change = await sharing?.take(entry, files);
+    if (change !== undefined) {
+      files = [...files.filter(({ path }) => !change.remove.includes(path)), ...change.add];
+      continue;
+    }
+    const file = {
+      path: entry.name,
+      ...(await writeNew(disk, join(directory, entry.name), entry.content())),
+    };
+    files.push(file);
+    await sharing?.saw(file);
   }
   files.push({ path: ARCHIVE_REST, ...(await rest.finish()) });
   const sha256 = hash.digest("hex");
   if (digest !== undefined && digest !== sha256) {
     throw new KcrError("ArchiveInvalid", `${name} is damaged: its sha256 is ${sha256}, not ${digest}`);
   }
-  return await readMetadata(disk, name, sha256, directory, files);
+  return await readMetadata(disk, name, sha256, directory, files, await sharing?.finish());
 }
 
 /** Most files that a copy has. */
 const FILES = 100_000;
 
-/** Errors: KcrError ArchiveInvalid for files that no archive is unpacked into. */
-export function assertFiles(name: string, files: readonly CopyFile[]): void {
+/** Errors: KcrError ArchiveInvalid for files that no archive is unpacked into, and for shared pages of none of them. */
+export function assertFiles(
+  name: string,
+  files: readonly CopyFile[],
+  shared: readonly SharedPages[] = [],
+): void {
   const invalid = (what: string): KcrError => new KcrError("ArchiveInvalid", `${name}: ${what}`);
   if (files.length > FILES) throw invalid(`${files.length} files, more than ${FILES}`);
   const paths = new Set<string>();
   for (const { path } of files) {
-    if (path !== ARCHIVE_REST && !isKept(path))
+    if (path !== ARCHIVE_REST && !isKept(path) && !isOfSharedPages(path))
       throw invalid(`${JSON.stringify(path)} is no file of a checkpoint`);
     if (paths.has(path)) throw invalid(`${JSON.stringify(path)} is there twice`);
     paths.add(path);
+  }
+  const known = new Map(files.map((file) => [file.path, file]));
+  const seen = new Set<string>();
+  for (const { id, pages, pagemap } of shared) {
+    const whole = known.get(`${WHOLE_DIRECTORY}/pagemap-${id}.img`);
+    const isOfFiles =
+      pagemap.path === `${CHECKPOINT_DIRECTORY}/pagemap-${id}.img` &&
+      known.has(pagemap.path) &&
+      whole?.size === pagemap.size &&
+      whole.sha256 === pagemap.sha256 &&
+      isPageData(pages.path) &&
+      isKept(pages.path) &&
+      known.has(pages.path);
+    if (!isOfFiles) throw invalid(`the pages of process ${id} are not of its files`);
+    for (const path of [pagemap.path, pages.path]) {
+      if (seen.has(path)) throw invalid(`${JSON.stringify(path)} is shared twice`);
+      seen.add(path);
+    }
   }
 }
 
@@ -159,7 +201,8 @@ export const describe = (
   archive: string,
   directory: string,
   files: readonly CopyFile[],
-): Promise<Unpacked> => invalidWhere(() => readMetadata(disk, name, archive, directory, [...files]));
+  shared?: readonly SharedPages[],
+): Promise<Unpacked> => invalidWhere(() => readMetadata(disk, name, archive, directory, [...files], shared));
 
 /** Reads what the unpacked files say of themselves, and sees that nothing is missing without which none restores. */
 async function readMetadata(
@@ -168,6 +211,7 @@ async function readMetadata(
   archive: string,
   directory: string,
   files: CopyFile[],
+  shared: readonly SharedPages[] = [],
 ): Promise<Unpacked> {
   const sizes = new Map(files.map(({ path, size }) => [path, size]));
   const text = async (path: string): Promise<string | undefined> => {
@@ -203,12 +247,13 @@ async function readMetadata(
   need("process (checkpoint/core-*.img)", core);
   return {
     index: {
-      version: COPY_VERSION,
+      version: shared.length === 0 ? PLAIN_COPY_VERSION : COPY_VERSION,
       archive,
       engine,
       files,
       openForWriting: await openForWriting(),
       mounts: bindMountsOf(spec),
+      ...(shared.length === 0 ? {} : { shared: [...shared] }),
     },
     identity: identityOf(name, engine, config, spec, status),
   };

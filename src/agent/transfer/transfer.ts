@@ -18,6 +18,7 @@ import { Throttle } from "../../transfer/throttle.ts";
 import type { AgentMetricName } from "../metrics.ts";
 import { copyOf } from "../plan/copies.ts";
 import { isDiskFault } from "../store/disk.ts";
+import { originalPages } from "../store/original-pages.ts";
 import type { LocalStore } from "../store/store.ts";
 import { certificateController } from "./certificate.ts";
 import { doubtController } from "./doubts.ts";
@@ -167,13 +168,13 @@ export class Transfer {
       onReceived: (bytes) => this.#count("received", bytes),
     });
     try {
-      const { archive, files } = await peer.index(copy, signal);
-      if (contentDigest({ archive, files }) !== checkpoint.status?.contentDigest) {
+      const { archive, files, shared } = await peer.index(copy, signal);
+      if (contentDigest({ archive, files, shared }) !== checkpoint.status?.contentDigest) {
         throw new TransferError("damaged", `node ${node}: its copy ${copy} is not what the Checkpoint says`);
       }
       const name = `the copy of node ${node}`;
       const index = await store.addFiles(
-        { name, archive, files },
+        { name, archive, files, shared },
         (file, path, limit) => peer.fetch(copy, file, path, limit),
         signal,
         (identity) => accept(name, identity),
@@ -207,6 +208,7 @@ export class Transfer {
     const [forRestore, forDownload] = [reasons(this.#options), downloadReason(this.#options)];
     try {
       const server = await serveCopies({
+        sharedPages: originalPages,
         ...listen,
         identity: await orAborted(identity, signal),
         layout: store.layout,

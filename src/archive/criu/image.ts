@@ -52,6 +52,14 @@ export function needImage(tar: Tar, name: string): Bytes {
   return image;
 }
 
+/** How an image of that kind begins. */
+export function imageHead(kind: Exclude<ImageKind, "inventory">): Uint8Array {
+  const head = Buffer.allocUnsafe(8);
+  head.writeUInt32LE(COMMON_MAGIC, 0);
+  head.writeUInt32LE(IMAGE_MAGIC[kind], 4);
+  return head;
+}
+
 const RECORD_LIMIT = 16 * 1024 * 1024;
 
 /** Where an image's records begin. Errors: `malformed` when it is not of this kind; `truncated`. */

@@ -1,7 +1,7 @@
-import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Bytes } from "../bytes.ts";
 import { ArchiveError } from "../errors.ts";
-import { imageBatches } from "./image.ts";
+import { firstRecord, imageBatches, imageHead } from "./image.ts";
 import { parseMessage } from "./message.ts";
 
 /**
@@ -43,6 +43,7 @@ export class Pagemap {
   #before = new Float64Array(64);
   #flags = new Uint8Array(64);
   #present = 0;
+  #isClear = true;
 
   private constructor(name: string, pagesId: number, pageSize: number) {
     this.#name = name;
@@ -59,11 +60,21 @@ export class Pagemap {
     for await (const records of imageBatches(bytes, "pagemap")) {
       for (const record of records) {
         if (map !== undefined) map.#add(record);
-        else map = new Pagemap(bytes.name, parseMessage(bytes.name, record).number(1) ?? 0, pageSize);
+        else map = new Pagemap(bytes.name, pagesIdIn(bytes.name, record), pageSize);
       }
     }
     if (map === undefined) throw new ArchiveError("truncated", `${bytes.name}: holds no record`);
     return map;
+  }
+
+  /** {@link pagesId} alone, without the runs. Errors: `ArchiveError`. */
+  static async pagesIdOf(bytes: Bytes): Promise<number> {
+    return pagesIdIn(bytes.name, await firstRecord(bytes, "pagemap"));
+  }
+
+  /** Whether each run has flags that are known, and that say where its pages are in one way only. */
+  get isClear(): boolean {
+    return this.#isClear;
   }
 
   /** How many runs there are. */
@@ -128,7 +139,7 @@ export class Pagemap {
   }
 
   #add(record: Buffer): void {
-    const { address, pages, flags } = readEntry(this.#name, record);
+    const { address, pages, flags, isClear } = readEntry(this.#name, record);
     const size = BigInt(this.pageSize);
     const first = Number(address / size);
     const i = this.#count;
@@ -147,6 +158,7 @@ export class Pagemap {
     this.#pages[i] = pages;
     this.#before[i] = this.#present;
     this.#flags[i] = flags;
+    this.#isClear &&= isClear;
     this.#count += 1;
     if ((flags & PE_PRESENT) !== 0) this.#present += pages;
   }
@@ -164,8 +176,50 @@ export class Pagemap {
   }
 }
 
+const pagesIdIn = (name: string, head: Buffer): number => parseMessage(name, head).number(1) ?? 0;
+
+/** A run of pages of a pagemap that is written. */
+export interface Run {
+  address: bigint;
+  pages: number;
+  state: "present" | "parent" | "lazy";
+}
+
+const FLAGS: Readonly<Record<Run["state"], number>> = {
+  present: PE_PRESENT,
+  parent: PE_PARENT,
+  lazy: PE_LAZY,
+};
+/** The older field for the number of pages has 32 bits. */
+const COMPATIBLE_PAGES = 2 ** 32 - 1;
+
+/** A pagemap-<pid>.img of these runs, in ascending order, whose present pages are in pages-<pagesId>.img. */
+export function* encodePagemap(pagesId: number, runs: Iterable<Run>): Generator<Uint8Array, void, undefined> {
+  yield imageHead("pagemap");
+  yield record(new BinaryWriter().tag(1, WireType.Varint).uint32(pagesId));
+  for (const { address, pages, state } of runs) {
+    const entry = new BinaryWriter();
+    entry.tag(1, WireType.Varint).uint64(address);
+    entry.tag(2, WireType.Varint).uint32(Math.min(pages, COMPATIBLE_PAGES));
+    entry.tag(4, WireType.Varint).uint32(FLAGS[state]);
+    entry.tag(5, WireType.Varint).uint64(pages);
+    yield record(entry);
+  }
+}
+
+function record(message: BinaryWriter): Uint8Array {
+  const bytes = message.finish();
+  const framed = Buffer.allocUnsafe(4 + bytes.length);
+  framed.writeUInt32LE(bytes.length);
+  framed.set(bytes, 4);
+  return framed;
+}
+
 /** One pagemap_entry, without the maps that `parseMessage` makes: there may be very many. */
-function readEntry(name: string, record: Buffer): { address: bigint; pages: number; flags: number } {
+function readEntry(
+  name: string,
+  record: Buffer,
+): { address: bigint; pages: number; flags: number; isClear: boolean } {
   let address = 0n;
   let compatible = 0;
   let pages: number | undefined;
@@ -187,11 +241,13 @@ function readEntry(name: string, record: Buffer): { address: bigint; pages: numb
     throw new ArchiveError("malformed", `${name}: not the message it should be`, { cause });
   }
   const known = (flags ?? 0) & (PE_PARENT | PE_LAZY | PE_PRESENT);
+  // Images of before there were flags say so of a page in the parent, and nothing of one that is there.
+  const meant = inParent ? known | PE_PARENT : flags === undefined ? PE_PRESENT : known;
   return {
     address,
     // 32 bits were not enough for everybody.
     pages: pages ?? compatible,
-    // Images of before there were flags say so of a page in the parent, and nothing of one that is there.
-    flags: inParent ? known | PE_PARENT : flags === undefined ? PE_PRESENT : known,
+    flags: meant,
+    isClear: (flags ?? 0) === known && ((meant & PE_PARENT) !== 0 ? meant === PE_PARENT : meant !== 0),
   };
 }

@@ -21,11 +21,13 @@ import { registerProtect } from "./protect.ts";
 import { registerPs } from "./ps.ts";
 import { registerPush } from "./push.ts";
 import { registerRestore } from "./restore.ts";
+import { registerRetention } from "./retention.ts";
 import { registerSchedule } from "./schedule.ts";
 import { registerSockets } from "./sockets.ts";
 import { registerStatus } from "./status.ts";
 import { registerSupportBundle } from "./support-bundle.ts";
 import { registerUninstall } from "./uninstall.ts";
+import { registerUsage } from "./usage.ts";
 import { registerVerify } from "./verify.ts";
 import { registerVersion } from "./version.ts";
 
@@ -48,6 +50,8 @@ export const GROUPS: readonly { heading: string; register: readonly Register[] }
       registerDownload,
       registerDelete,
       registerPin,
+      registerRetention,
+      registerUsage,
     ],
   },
   {

@@ -1,5 +1,11 @@
-import { ARCHIVE_FINALIZER, type Checkpoint, IMAGE_FINALIZER, RESTORABLE } from "../../api/checkpoint.ts";
-import { setCondition } from "../../api/conditions.ts";
+import {
+  ARCHIVE_FINALIZER,
+  type Checkpoint,
+  IMAGE_FINALIZER,
+  IMAGE_REMOVED,
+  RESTORABLE,
+} from "../../api/checkpoint.ts";
+import { findCondition, setCondition } from "../../api/conditions.ts";
 import { type ErrorCode, KcrError } from "../../api/errors.ts";
 import { imagePlace } from "../../api/images.ts";
 import { checkpoints } from "../../api/kinds.ts";
@@ -8,7 +14,7 @@ import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
 import { again, Controller, changesOf, done, type Outcome } from "../../kube/controller.ts";
 import { type Node, nodes, type ObjectName } from "../../kube/resources.ts";
-import { absent, dropFinalizer, writeStatus } from "../../kube/write.ts";
+import { absent, dropFinalizer, updateStatus, writeStatus } from "../../kube/write.ts";
 import { isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { BY_NAMESPACE, BY_NODE, type Context, USER_AGENT } from "../context.ts";
@@ -59,10 +65,13 @@ export function checkpointController(context: Context): Controller {
         await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER);
         return done;
       case "delete-image":
-        await deleteImage(checkpoint, signal).catch((error: unknown) => {
+        await deleteImage(checkpoint, signal).catch(async (error: unknown) => {
           const told = registryError(error);
           // It waits for the registry, and whoever deleted it wants to know for what.
-          if (told !== undefined) report(checkpoint, told.code, `deletion waits: ${told.advice}`);
+          if (told !== undefined) {
+            report(checkpoint, told.code, `deletion waits: ${told.advice}`);
+            await tellWaiting(checkpoint, told);
+          }
           throw error;
         });
         await dropFinalizer(client, checkpoints, checkpoint, IMAGE_FINALIZER);
@@ -122,6 +131,16 @@ export function checkpointController(context: Context): Controller {
         `the registry does not delete: ${repository}@${digest} stays there`,
       );
     }
+  };
+
+  /** Once per reason: a text that differs each time must not make a change of its own. */
+  const tellWaiting = async (checkpoint: Checkpoint, { code, advice }: KcrError): Promise<void> => {
+    const next = { type: IMAGE_REMOVED, status: "False", reason: code, message: advice } as const;
+    await updateStatus(client, checkpoints, checkpoint, ({ status = {} }) =>
+      findCondition(status.conditions, IMAGE_REMOVED)?.reason === code
+        ? undefined
+        : { conditions: setCondition(status.conditions, next, now()) },
+    );
   };
 
   const report = (regarding: Checkpoint, reason: ErrorCode, note: string): void =>

@@ -18,6 +18,16 @@ export const operatorMetricDefinitions = {
     labels: ["reason"],
     help: "Checkpoints that failed, by the error's code",
   },
+  kcr_retention_removed_total: {
+    type: "counter",
+    labels: ["rule"],
+    help: "Checkpoints that were removed because a policy says so, by the kind of its rule",
+  },
+  kcr_retention_removed_bytes_total: {
+    type: "counter",
+    labels: ["rule"],
+    help: "Bytes of the archives of Checkpoints that were removed because a policy says so",
+  },
   ...restoreMetricDefinitions,
 } as const satisfies Record<string, MetricDefinition>;
 

@@ -11,9 +11,10 @@ import { isAlreadyExists } from "../../kube/errors.ts";
 import { controllerOf, ownerReference } from "../../kube/owner.ts";
 import type { ObjectName, Resource } from "../../kube/resources.ts";
 import { absent, writeCondition } from "../../kube/write.ts";
+import { readAnnotations } from "../../retention/rules.ts";
 import type { Context } from "../context.ts";
 import { decideWorkload } from "./decide.ts";
-import type { WorkloadObject } from "./kinds.ts";
+import { RETENTION_ANNOTATIONS, retentionAnnotations, type WorkloadObject } from "./kinds.ts";
 
 /** Condition of a Deployment: whether its annotation has become a schedule. */
 export const PROTECTED = "kcr.io/Protected";
@@ -92,22 +93,34 @@ export function workloadController(
         return done;
       case "apply": {
         const spec = { schedule: decision.schedule, selector: decision.selector };
+        const annotations = retentionAnnotations(workload.metadata);
         if (existing === undefined) {
           try {
             await client.create(schedules, {
               apiVersion: `${schedules.group}/${schedules.version}`,
               kind: schedules.kind,
-              metadata: { ...target, ownerReferences: [ownerReference(workload, true)] },
+              metadata: { ...target, annotations, ownerReferences: [ownerReference(workload, true)] },
               spec,
             });
           } catch (error) {
             if (!isAlreadyExists(error)) throw error;
           }
-        } else if (!sameSpec(existing.spec, spec)) {
+        } else if (!sameSpec(existing.spec, spec) || !sameRetention(existing, workload)) {
           await client.patch(schedules, target, {
             type: "merge",
-            body: { metadata: { resourceVersion: existing.metadata.resourceVersion }, spec },
+            body: {
+              metadata: {
+                resourceVersion: existing.metadata.resourceVersion,
+                annotations: { ...NO_RETENTION, ...annotations },
+              },
+              spec,
+            },
           });
+        }
+        const { refused } = readAnnotations(annotations);
+        if (refused !== undefined) {
+          const { code: reason, advice: note } = new KcrError("InvalidRetention", refused);
+          recorder.record({ regarding: workload, type: "Warning", reason, action: "Protect", note });
         }
         if (decision.invalid !== undefined) await tell(decision.invalid);
         else
@@ -155,6 +168,7 @@ export function workloadController(
       schedule.metadata.deletionTimestamp === undefined &&
       controllerOf(schedule)?.uid === uid &&
       sameSpec(schedule.spec, { schedule: expression, selector: workload.spec?.selector ?? {} }) &&
+      sameRetention(schedule, workload) &&
       isCron(expression) &&
       (resource.kind !== "Deployment" ||
         (workload.status?.conditions?.some(({ type, status }) => type === PROTECTED && status === "True") ??
@@ -217,3 +231,9 @@ function sameSpec(
 ): boolean {
   return now.schedule === wanted.schedule && isDeepStrictEqual(now.selector, wanted.selector);
 }
+
+const sameRetention = (schedule: CheckpointSchedule, workload: WorkloadObject): boolean =>
+  isDeepStrictEqual(retentionAnnotations(schedule.metadata), retentionAnnotations(workload.metadata));
+
+/** For a merge patch: what the workload does not say any more goes. */
+const NO_RETENTION = Object.fromEntries(RETENTION_ANNOTATIONS.map((key) => [key, null]));

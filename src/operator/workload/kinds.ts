@@ -1,4 +1,5 @@
 import type { LabelSelector } from "../../api/common.ts";
+import { KEEP_LAST_ANNOTATION, MAX_AGE_ANNOTATION, SCHEDULE_ANNOTATION } from "../../api/labels.ts";
 import {
   daemonSets,
   deployments,
@@ -17,10 +18,13 @@ export interface WorkloadObject extends KubeObject {
 /** The kinds of workload that the annotation protects. */
 export const workloadKinds = [deployments, statefulSets, daemonSets, jobs] as Resource<WorkloadObject>[];
 
-/** What is kept of a workload: its identity, its annotation, its selector and our condition. */
-export function trimWorkload(object: WorkloadObject, annotation: string): WorkloadObject {
+/** Annotations that go over to its schedule. */
+export const RETENTION_ANNOTATIONS = [KEEP_LAST_ANNOTATION, MAX_AGE_ANNOTATION] as const;
+
+/** What is kept of a workload: its identity, its annotations, its selector and our condition. */
+export function trimWorkload(object: WorkloadObject): WorkloadObject {
   const { metadata } = object;
-  const value = metadata.annotations?.[annotation];
+  const value = metadata.annotations?.[SCHEDULE_ANNOTATION];
   return {
     apiVersion: object.apiVersion,
     kind: object.kind,
@@ -30,9 +34,17 @@ export function trimWorkload(object: WorkloadObject, annotation: string): Worklo
       uid: metadata.uid,
       resourceVersion: metadata.resourceVersion,
       deletionTimestamp: metadata.deletionTimestamp,
-      ...(value === undefined ? {} : { annotations: { [annotation]: value } }),
+      ...(value === undefined
+        ? {}
+        : { annotations: { [SCHEDULE_ANNOTATION]: value, ...retentionAnnotations(metadata) } }),
     },
     spec: value === undefined ? {} : { selector: object.spec?.selector },
     status: { conditions: object.status?.conditions?.filter((c) => c.type.startsWith("kcr.io/")) },
   };
+}
+
+/** What a workload, or a schedule, has of {@link RETENTION_ANNOTATIONS}. */
+export function retentionAnnotations({ annotations = {} }: KubeObject["metadata"]): Record<string, string> {
+  const own = RETENTION_ANNOTATIONS.filter((key) => annotations[key] !== undefined);
+  return Object.fromEntries(own.map((key) => [key, annotations[key]!]));
 }

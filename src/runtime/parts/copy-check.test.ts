@@ -55,6 +55,17 @@ it("gives the index of a copy that is whole, page data unread", async () => {
   expect(await checkCopy(dir)).toMatchObject({ archive: ARCHIVE, mounts: ["/data"] });
 });
 
+it("refuses a file that is in no index, wherever CRIU would look for images", async () => {
+  mkdirSync(join(dir, "checkpoint/parent"));
+  FILES["checkpoint/parent/pages-1.img"] = "older";
+  writeFileSync(join(dir, "checkpoint/parent/pages-1.img"), "older");
+  index();
+  delete FILES["checkpoint/parent/pages-1.img"];
+  await checkCopy(dir);
+  writeFileSync(join(dir, "checkpoint/parent/pagemap-1.img"), "");
+  await expect(checkCopy(dir)).rejects.toMatchObject({ code: "CopyCorrupt", corrupt: true });
+});
+
 describe("a damaged copy is told apart", () => {
   const flip = (path: string) => {
     const bytes = readFileSync(join(dir, path));

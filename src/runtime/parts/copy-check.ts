@@ -70,9 +70,14 @@ function assertNothingElse(dir: string, files: readonly CopyFile[]): void {
   if (!lstatSync(images, { throwIfNoEntry: false })?.isDirectory()) {
     throw damaged(dir, `${CHECKPOINT_DIRECTORY} is missing`);
   }
-  const extra = readdirSync(images).find((name) => !known.has(`${CHECKPOINT_DIRECTORY}/${name}`));
-  if (extra !== undefined) {
-    throw damaged(dir, `${CHECKPOINT_DIRECTORY}/${extra} is not in its ${COPY_INDEX}`);
+  // In `parent` and on from there too.
+  for (const directories = [CHECKPOINT_DIRECTORY]; directories.length > 0; ) {
+    const directory = directories.pop()!;
+    for (const entry of readdirSync(join(dir, directory), { withFileTypes: true })) {
+      const path = `${directory}/${entry.name}`;
+      if (!known.has(path)) throw damaged(dir, `${path} is not in its ${COPY_INDEX}`);
+      if (entry.isDirectory()) directories.push(path);
+    }
   }
 }
 

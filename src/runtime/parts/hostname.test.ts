@@ -64,6 +64,18 @@ it.each(["web-1", "a", "h".repeat(63)])(
   },
 );
 
+it("has directories of its own for the parents of shared pages", async () => {
+  const parent = join(images, "parent");
+  mkdirSync(join(parent, "parent"), { recursive: true });
+  writeFileSync(join(parent, "pages-1.img"), "older");
+  writeFileSync(join(parent, "parent", "pages-1.img"), "oldest");
+  await restore("web-1");
+  expect(lstatSync(join(into, "parent")).isDirectory()).toBe(true);
+  for (const path of ["parent/pages-1.img", "parent/parent/pages-1.img"]) {
+    expect(lstatSync(join(into, path)).ino).toBe(lstatSync(join(images, path)).ino);
+  }
+});
+
 it("links by name where the images are on another file system", async () => {
   const elsewhere = mkdtempSync("/dev/shm/kcr-hostname-");
   try {

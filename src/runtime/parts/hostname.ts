@@ -65,11 +65,8 @@ export async function imagesWithHostname(options: {
     if (rewritten.size === 0) return images;
     rmSync(into, { recursive: true, force: true });
     mkdirSync(into, { recursive: true, mode: 0o700 });
-    for (const name of names) {
-      const own = rewritten.get(name);
-      if (own) writeFileSync(join(into, name), own, { flag: "wx", mode: 0o600 });
-      else link(join(images, name), join(into, name));
-    }
+    for (const [name, own] of rewritten) writeFileSync(join(into, name), own, { flag: "wx", mode: 0o600 });
+    linkAll(images, into, (name) => !rewritten.has(name));
     return into;
   } catch (error) {
     throw asPartError(error, "the hostname cannot be put into the checkpoint");
@@ -85,6 +82,17 @@ async function readImage(path: string): Promise<Buffer> {
 
 /** Blobs of copies may have as many names as the file system allows. */
 const NO_HARD_LINK: ReadonlySet<string | undefined> = new Set(["EXDEV", "EMLINK", "EPERM", "EOPNOTSUPP"]);
+
+/** A directory is made anew: CRIU follows no link to it from within the container's mounts. */
+function linkAll(from: string, into: string, isWanted: (name: string) => boolean = () => true): void {
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [target, path] = [join(from, entry.name), join(into, entry.name)];
+    if (entry.isDirectory()) {
+      mkdirSync(path, { mode: 0o700 });
+      linkAll(target, path);
+    } else if (isWanted(entry.name)) link(target, path);
+  }
+}
 
 function link(target: string, path: string): void {
   try {

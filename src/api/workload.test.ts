@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { OwnerReference, Pod } from "../kube/resources.ts";
-import { workloadName } from "./workload.ts";
+import { podWorkload, workloadOfPod } from "./workload.ts";
 
 const owner = (kind: string, name: string): OwnerReference => ({
   apiVersion: "apps/v1",
@@ -14,7 +14,7 @@ const pod = (owners: OwnerReference[], labels: Record<string, string> = {}): Pod
   metadata: { name: "cache-5d8f7c9b6d-x2x4z", ownerReferences: owners, labels },
 });
 
-describe("workloadName", () => {
+describe("the workload of a pod", () => {
   it.each<[string, Pod, string]>([
     [
       "a Deployment's pod",
@@ -36,6 +36,12 @@ describe("workloadName", () => {
       "cache-5d8f7c9b6d-x2x4z",
     ],
   ])("%s", (_, given, name) => {
-    expect(workloadName(given)).toBe(name);
+    expect(podWorkload(given).name).toBe(name);
+  });
+
+  it("is written as the schedule of it is named", () => {
+    expect(workloadOfPod(pod([owner("StatefulSet", "db")]))).toBe("db-statefulset");
+    const labels = { "pod-template-hash": "5d8f7c9b6d" };
+    expect(workloadOfPod(pod([owner("ReplicaSet", "cache-5d8f7c9b6d")], labels))).toBe("cache");
   });
 });
