@@ -109,22 +109,37 @@ export const retentionSpec = z
   .meta(rules(notByAccident(true)));
 export type RetentionSpec = z.input<typeof retentionSpec>;
 
-export const clusterRetentionSpec = z.object({
-  namespaceSelector: labelSelector.optional().describe("Labels of namespaces. Absent: all of them."),
-  defaults: retentionRules
-    .optional()
-    .describe("For checkpoints of schedules, as far as nothing in their namespace says otherwise."),
-  ceilings: z
-    .object({ ...limits, per, mayRemoveAll })
-    .meta(rules(notByAccident(false)))
-    .optional()
-    .describe("Hold whatever is said in a namespace, for checkpoints on demand too."),
-  foreignArchives: z
-    .object({ maxAge: duration.describe("Older ones go.") })
-    .optional()
-    .describe("Archives in the kubelets' checkpoint directories that kcr did not make. Absent: they stay."),
-  dryRun: z.boolean().optional().describe("True only tells in the status what would go."),
-});
+export const clusterRetentionSpec = z
+  .object({
+    namespaceSelector: labelSelector.optional().describe("Labels of namespaces. Absent: all of them."),
+    defaults: retentionRules
+      .optional()
+      .describe("For checkpoints of schedules, as far as nothing in their namespace says otherwise."),
+    ceilings: z
+      .object({ ...limits, per, mayRemoveAll })
+      .meta(rules(notByAccident(false)))
+      .optional()
+      .describe("Hold whatever is said in a namespace, for checkpoints on demand too."),
+    foreignArchives: z
+      .object({
+        maxAge: duration.describe("Older ones go: at least an hour.").meta(
+          rules({
+            rule: "duration(self) >= duration('1h')",
+            message: "so young they are surely still needed: an hour is the least",
+          }),
+        ),
+      })
+      .optional()
+      .describe("Archives in the kubelets' checkpoint directories that kcr did not make. Absent: they stay."),
+    dryRun: z.boolean().optional().describe("True only tells in the status what would go."),
+  })
+  .meta(
+    rules({
+      rule: "!has(self.namespaceSelector) || !has(self.foreignArchives)",
+      message:
+        "archives of others are of no namespace: foreignArchives belongs in a policy without namespaceSelector",
+    }),
+  );
 export type ClusterRetentionSpec = z.input<typeof clusterRetentionSpec>;
 
 const tally = z.object({ count: z.int().min(0), bytes: z.int().min(0) });

@@ -186,6 +186,9 @@ describe.skipIf(kubeconfig === undefined)("what retention does on an API server"
       { defaults: { keepLast: 0 } },
       { ceilings: { maxCount: 0 } },
       { foreignArchives: {} },
+      { foreignArchives: { maxAge: "0s" } },
+      // Whose they are nobody tells: it would be all of the node's.
+      { namespaceSelector: { matchLabels: { tier: "test" } }, foreignArchives: { maxAge: "24h" } },
     ]) {
       await expect(create(clusterRetentions, undefined, "c", spec)).rejects.toSatisfy(isInvalid);
     }
