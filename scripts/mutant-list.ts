@@ -465,8 +465,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "the checkpoint of an empty container buries the real one",
     file: "src/api/lineage.ts",
-    find: "all.filter((c) => containerID && c.status?.lineage?.containerID === containerID)",
-    replace: "all.filter(() => containerID)",
+    find: "[...(byRun.get(containerID) ?? [])]",
+    replace: "[...byName.values()]",
     test: unit("src/api/lineage.test.ts", "never holds the checkpoint of an empty container"),
   },
   {
@@ -1717,8 +1717,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "retention: what is pinned goes",
     file: "src/retention/facts.ts",
-    find: '[PINNED_ANNOTATION] === "true") protect(checkpoint, "it is pinned");',
-    replace: '[PINNED_ANNOTATION] === "yes") protect(checkpoint, "it is pinned");',
+    find: '[PINNED_ANNOTATION] ?? "false") !== "false")',
+    replace: '[PINNED_ANNOTATION] ?? "false") === "never")',
     test: unit(RETENTION, "what is pinned"),
   },
   {
@@ -1750,10 +1750,34 @@ export const mutants: readonly Mutant[] = [
     test: unit(RETENTION, "a lost state for seven days"),
   },
   {
+    fault: "retention: of a StatefulSet that was scaled to none one pod's state is left",
+    file: "src/retention/facts.ts",
+    find: "checkpoint.metadata.labels?.[STATEFUL_POD] !== undefined ||",
+    replace: "",
+    test: unit(RETENTION, "of a StatefulSet that was scaled down"),
+  },
+  {
+    fault: "retention: what is said to be of the future pushes all of now out",
+    file: "src/retention/facts.ts",
+    find: "if (taken > now.getTime() + AHEAD_MS)",
+    replace: "if (taken > now.getTime() * 99)",
+    test: unit(RETENTION, "what is said to be of the future"),
+  },
+  {
+    fault: "an archive that a person asked the kubelet for is swept away with a request's",
+    file: "src/agent/sweep/decide.ts",
+    find: "if (isEarlier || isLater ||",
+    replace: "if (isEarlier ||",
+    test: unit(
+      "src/agent/sweep/decide.test.ts",
+      "is none of a request that had ended when the kubelet was asked for it",
+    ),
+  },
+  {
     fault: "retention: each rollout leaves a state that is protected",
     file: "src/retention/facts.ts",
-    find: ".slice(0, Math.max(1, replicas))",
-    replace: ".slice(0, 99 + replicas)",
+    find: "if (i < replicas || isOfTheLast)",
+    replace: "if (i < 99 + replicas || isOfTheLast)",
     test: unit(RETENTION, "of pods that are gone as many as the workload has, one at least"),
   },
   {
@@ -1795,8 +1819,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "retention: pods of every rollout keep their own number",
     file: "src/retention/decide.ts",
-    find: 'const pod = isAlive ? podOf(checkpoint) : "";',
-    replace: "const pod = podOf(checkpoint) || String(isAlive);",
+    find: "const pod = isAlive ? podOf(checkpoint) : namedAgain(checkpoint);",
+    replace: "const pod = podOf(checkpoint) || namedAgain(checkpoint) || String(isAlive);",
     test: unit(RETENTION, "counts the pods of a workload that are gone as one"),
   },
   {
