@@ -1774,6 +1774,20 @@ export const mutants: readonly Mutant[] = [
     ),
   },
   {
+    fault: "retention: a policy that becomes a dry run lets go what it had kept",
+    file: "src/operator/retention/plans.ts",
+    find: "goes.has(checkpoint.metadata.uid)",
+    replace: "goes.size >= 0 || checkpoint",
+    test: unit("src/operator/retention/plans.test.ts", "a policy that becomes a dry run"),
+  },
+  {
+    fault: "retention: what a schedule was to leave behind goes by a default",
+    file: "src/retention/rules.ts",
+    find: "return isOwned ||",
+    replace: "return name.length > 0 || isOwned ||",
+    test: unit(RETENTION, "of the defaults are not about what a schedule left behind"),
+  },
+  {
     fault: "retention: each rollout leaves a state that is protected",
     file: "src/retention/facts.ts",
     find: "if (i < replicas || isOfTheLast)",

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { parseDuration } from "../kube/duration.ts";
+import { parseQuantity } from "../kube/quantity.ts";
 import type { KubeObject } from "../kube/resources.ts";
 import { conditions, duration, labelName, labelSelector, objectName, rules } from "./common.ts";
 
@@ -85,6 +87,28 @@ const shape = { ...keeps, ...limits, retainOrphan, per, mayRemoveAll };
 /** Rules of one place: of a CheckpointSchedule, or the defaults of the cluster. */
 export const retentionRules = z.object(shape).meta(rules(notByAccident(true)));
 export type RetentionRules = z.input<typeof retentionRules>;
+
+/**
+ * Whether rules that no API server has seen, such as those of a file, are readable and leave something; the same as it
+ * asks of a policy.
+ */
+export function isHarmless(said: RetentionRules): boolean {
+  const { maxAge, maxTotalSize, maxCheckpointSize, maxCount, mayRemoveAll = false } = said;
+  try {
+    const age = maxAge === undefined ? Number.POSITIVE_INFINITY : parseDuration(maxAge);
+    const sizes = [maxTotalSize, maxCheckpointSize]
+      .filter((size) => size !== undefined)
+      .map((size) => parseQuantity(String(size)));
+    if (sizes.some((bytes) => bytes < 0 || (bytes > 0 && bytes < BARE_MIN))) return false;
+    const kept = [said.keepLast, said.keepHourly, said.keepDaily, said.keepWeekly].filter(
+      (keep) => keep !== undefined,
+    );
+    const keepsNone = kept.length > 0 && kept.every((keep) => keep === 0);
+    return mayRemoveAll || !(maxCount === 0 || age === 0 || sizes.includes(0) || keepsNone);
+  } catch {
+    return false;
+  }
+}
 
 export const scheduleRetention = z
   .object({

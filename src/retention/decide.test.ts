@@ -238,6 +238,13 @@ describe("several policies", () => {
     expect(decided(onDemand, { retentions: [retention({ keepLast: 2 })] })).toHaveLength(4);
   });
 
+  test("of the defaults are not about what a schedule left behind", () => {
+    const left = hourly(6).map((c) => ({ ...c, metadata: { ...c.metadata, ownerReferences: [] } }));
+    const builtIn = { keepLast: 2 };
+    expect(decided(left, { builtIn })).toEqual([]);
+    expect(decided(left, { builtIn, schedules: [schedule("web", {})] })).toHaveLength(4);
+  });
+
   test("may stand in annotations; what cannot be meant there says nothing", () => {
     const annotated = (annotations: object) => ({ schedules: [schedule("web", {}, annotations)] });
     expect(decided(hourly(4), annotated({ "kcr.io/keep-last": "2" }))).toEqual(["a2", "a3"]);

@@ -67,6 +67,15 @@ export function rulesOf(sources: Sources): Rule[] {
       rules.push(only === undefined ? rule : { ...rule, only });
     }
   };
+  const byName = new Map(schedules.map((schedule) => [schedule.metadata.name, schedule]));
+  /** What its schedule was to leave behind is a person's, once that is gone: no default is about it. */
+  const isScheduled = (checkpoint: Checkpoint): boolean => {
+    const { name } = checkpoint.spec.checkpointScheduleRef ?? {};
+    if (name === undefined) return false;
+    const schedule = byName.get(name);
+    const isOwned = (checkpoint.metadata.ownerReferences ?? []).length > 0;
+    return isOwned || (schedule !== undefined && isOfSchedule(checkpoint, schedule));
+  };
   add("kcr's settings", "built-in", builtIn, isScheduled);
   for (const policy of clusterRetentions) {
     const { namespaceSelector, defaults, ceilings } = policy.spec;
@@ -104,8 +113,6 @@ export function rulesOf(sources: Sources): Rule[] {
   }
   return rules;
 }
-
-const isScheduled = ({ spec }: Checkpoint): boolean => spec.checkpointScheduleRef !== undefined;
 
 const isOfSchedule = ({ spec }: Checkpoint, { metadata }: CheckpointSchedule): boolean => {
   const { name, uid } = spec.checkpointScheduleRef ?? {};

@@ -217,6 +217,10 @@ describe.skipIf(kubeconfig === undefined)("what retention does on an API server"
   test("a person sees by the command what policies of a file would do, before they are there", async () => {
     const namespace = await makeNamespace(direct, "seen");
     await hourly(namespace, 4, await runningPod(namespace));
+    await create(schedules, namespace, "web", {
+      schedule: "@yearly",
+      selector: { matchLabels: { app: "web" } },
+    });
     const file = join(directory, "policy.yaml");
     await writeFile(
       file,
