@@ -194,6 +194,13 @@ describe.skipIf(kubeconfig === undefined)("what retention does on an API server"
     }
   });
 
+  test("so is a request whose checkpoint would go at once", async () => {
+    const namespace = await makeNamespace(direct, "taken");
+    const podReference = { name: "web-0" };
+    await expect(create(requests, namespace, "r", { podReference, ttl: "0s" })).rejects.toSatisfy(isInvalid);
+    await create(requests, namespace, "r", { podReference, ttl: "1m" });
+  });
+
   test("a dry run tells what would go, and nothing goes until it is meant", async () => {
     const namespace = await makeNamespace(direct, "dry");
     const pod = await runningPod(namespace);
