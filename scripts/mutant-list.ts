@@ -1869,10 +1869,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     fault: "retention: a dry run removes",
-    file: "src/operator/retention/controller.ts",
+    file: "src/operator/retention/plans.ts",
     find: "const isMeant = ({ spec }: Policy): boolean => spec.dryRun !== true;",
     replace: "const isMeant = ({ spec }: Policy): boolean => spec.dryRun !== undefined || true;",
-    test: integration(RETENTIONS, "a dry run tells what would go"),
+    test: unit(
+      "src/operator/retention/plans.test.ts",
+      "a policy that is tried out removes nothing of its own",
+    ),
   },
   {
     fault: "retention: ten bytes are taken for a size that is meant",
