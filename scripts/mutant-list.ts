@@ -466,8 +466,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "the checkpoint of an empty container buries the real one",
     file: "src/api/lineage.ts",
-    find: "all.filter((c) => containerID && c.status?.lineage?.containerID === containerID)",
-    replace: "all.filter(() => containerID)",
+    find: "[...(byRun.get(containerID) ?? [])]",
+    replace: "[...byName.values()]",
     test: unit("src/api/lineage.test.ts", "never holds the checkpoint of an empty container"),
   },
   {
@@ -1718,8 +1718,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "retention: what is pinned goes",
     file: "src/retention/facts.ts",
-    find: '[PINNED_ANNOTATION] === "true") protect(checkpoint, "it is pinned");',
-    replace: '[PINNED_ANNOTATION] === "yes") protect(checkpoint, "it is pinned");',
+    find: '[PINNED_ANNOTATION] ?? "false") !== "false")',
+    replace: '[PINNED_ANNOTATION] ?? "false") === "never")',
     test: unit(RETENTION, "what is pinned"),
   },
   {
@@ -1751,10 +1751,48 @@ export const mutants: readonly Mutant[] = [
     test: unit(RETENTION, "a lost state for seven days"),
   },
   {
+    fault: "retention: of a StatefulSet that was scaled to none one pod's state is left",
+    file: "src/retention/facts.ts",
+    find: "checkpoint.metadata.labels?.[STATEFUL_POD] !== undefined ||",
+    replace: "",
+    test: unit(RETENTION, "of a StatefulSet that was scaled down"),
+  },
+  {
+    fault: "retention: what is said to be of the future pushes all of now out",
+    file: "src/retention/facts.ts",
+    find: "if (taken > now.getTime() + AHEAD_MS)",
+    replace: "if (taken > now.getTime() * 99)",
+    test: unit(RETENTION, "what is said to be of the future"),
+  },
+  {
+    fault: "an archive that a person asked the kubelet for is swept away with a request's",
+    file: "src/agent/sweep/decide.ts",
+    find: "if (isEarlier || isLater ||",
+    replace: "if (isEarlier ||",
+    test: unit(
+      "src/agent/sweep/decide.test.ts",
+      "is none of a request that had ended when the kubelet was asked for it",
+    ),
+  },
+  {
+    fault: "retention: a policy that becomes a dry run lets go what it had kept",
+    file: "src/operator/retention/plans.ts",
+    find: "goes.has(checkpoint.metadata.uid)",
+    replace: "goes.size >= 0 || checkpoint",
+    test: unit("src/operator/retention/plans.test.ts", "a policy that becomes a dry run"),
+  },
+  {
+    fault: "retention: what a schedule was to leave behind goes by a default",
+    file: "src/retention/rules.ts",
+    find: "return isOwned ||",
+    replace: "return name.length > 0 || isOwned ||",
+    test: unit(RETENTION, "of the defaults are not about what a schedule left behind"),
+  },
+  {
     fault: "retention: each rollout leaves a state that is protected",
     file: "src/retention/facts.ts",
-    find: ".slice(0, Math.max(1, replicas))",
-    replace: ".slice(0, 99 + replicas)",
+    find: "if (i < replicas || isOfTheLast)",
+    replace: "if (i < 99 + replicas || isOfTheLast)",
     test: unit(RETENTION, "of pods that are gone as many as the workload has, one at least"),
   },
   {
@@ -1796,8 +1834,8 @@ export const mutants: readonly Mutant[] = [
   {
     fault: "retention: pods of every rollout keep their own number",
     file: "src/retention/decide.ts",
-    find: 'const pod = isAlive ? podOf(checkpoint) : "";',
-    replace: "const pod = podOf(checkpoint) || String(isAlive);",
+    find: "const pod = isAlive ? podOf(checkpoint) : namedAgain(checkpoint);",
+    replace: "const pod = podOf(checkpoint) || namedAgain(checkpoint) || String(isAlive);",
     test: unit(RETENTION, "counts the pods of a workload that are gone as one"),
   },
   {
@@ -1832,10 +1870,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     fault: "retention: a dry run removes",
-    file: "src/operator/retention/controller.ts",
+    file: "src/operator/retention/plans.ts",
     find: "const isMeant = ({ spec }: Policy): boolean => spec.dryRun !== true;",
     replace: "const isMeant = ({ spec }: Policy): boolean => spec.dryRun !== undefined || true;",
-    test: integration(RETENTIONS, "a dry run tells what would go"),
+    test: unit(
+      "src/operator/retention/plans.test.ts",
+      "a policy that is tried out removes nothing of its own",
+    ),
   },
   {
     fault: "retention: ten bytes are taken for a size that is meant",

@@ -26,9 +26,15 @@ interface Names {
 }
 
 /** Whether the kubelet names archives of that container so. */
-export function isNamed(archive: string, { namespace, pod, container }: Names): boolean {
+export const isNamed = (archive: string, names: Names): boolean => askedAt(archive, names) !== undefined;
+
+/** When the kubelet was asked for that archive of a container, by its name; undefined for one not named so. */
+export function askedAt(archive: string, { namespace, pod, container }: Names): number | undefined {
   const prefix = `checkpoint-${pod}_${namespace}-${container}-`;
-  return archive.startsWith(prefix) && TIME.test(archive.slice(prefix.length));
+  const rest = archive.slice(prefix.length);
+  return archive.startsWith(prefix) && TIME.test(rest)
+    ? Date.parse(rest.slice(0, -".tar".length))
+    : undefined;
 }
 
 /** The kubelet's checkpoint directory, of which nothing but regular files with an archive's name are touched. */

@@ -14,6 +14,18 @@ const takenAt = (c: Checkpoint): number => Date.parse(c.spec.checkpointTimestamp
 const newestFirst = (a: Checkpoint, b: Checkpoint): number =>
   takenAt(b) - takenAt(a) || (a.metadata.name < b.metadata.name ? 1 : -1);
 
+/** The Checkpoints of a namespace as {@link lineageOf} looks them up: whoever asks for many runs makes it once. */
+export interface LineageIndex {
+  byName: ReadonlyMap<string, Checkpoint>;
+  /** By the runtime's ID of the container that each was taken of. */
+  byRun: ReadonlyMap<string, readonly Checkpoint[]>;
+}
+
+export const indexLineages = (all: readonly Checkpoint[]): LineageIndex => ({
+  byName: new Map(all.map((c) => [c.metadata.name, c])),
+  byRun: Map.groupBy(all, (c) => c.status?.lineage?.containerID ?? ""),
+});
+
 /**
  * The Checkpoints that `run` may be restored from, in the order in which an automatic restore tries them:
  * those made of the run itself, newest first; the one it was restored from; that one's ancestors. Ancestors
@@ -25,10 +37,10 @@ const newestFirst = (a: Checkpoint, b: Checkpoint): number =>
  * hostile records end the walk.
  * Caveats: good, poisoned and fitting are the caller's to judge.
  */
-export function lineageOf(run: Run, all: readonly Checkpoint[]): Checkpoint[] {
-  const byName = new Map(all.map((c) => [c.metadata.name, c]));
-  const ofRun = (containerID: string | undefined): Checkpoint[] =>
-    all.filter((c) => containerID && c.status?.lineage?.containerID === containerID).sort(newestFirst);
+export function lineageOf(run: Run, all: readonly Checkpoint[] | LineageIndex): Checkpoint[] {
+  const { byName, byRun } = "byName" in all ? all : indexLineages(all);
+  const ofRun = (containerID = ""): Checkpoint[] =>
+    containerID === "" ? [] : [...(byRun.get(containerID) ?? [])].sort(newestFirst);
   const isLike = (a: Checkpoint, podUID: string | undefined, container: string): boolean =>
     a.status?.lineage?.podUID === podUID && a.spec.containerName === container;
 

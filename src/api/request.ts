@@ -15,6 +15,12 @@ export const requestSpec = z
     checkpointScheduleRef: objectReference.optional(),
     timeoutSeconds: z.int().min(1).max(86_400).default(DEFAULT_TIMEOUT_SECONDS),
     ttl: duration
+      .meta(
+        rules({
+          rule: "duration(self) > duration('0s')",
+          message: "its Checkpoint would go at once: leave it out for one that stays",
+        }),
+      )
       .optional()
       .describe("Its Checkpoint goes when it is older, and then the request. A duration such as 72h."),
   })

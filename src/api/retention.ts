@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { parseDuration } from "../kube/duration.ts";
+import { parseQuantity } from "../kube/quantity.ts";
 import type { KubeObject } from "../kube/resources.ts";
 import { conditions, duration, labelName, labelSelector, objectName, rules } from "./common.ts";
 
@@ -86,6 +88,28 @@ const shape = { ...keeps, ...limits, retainOrphan, per, mayRemoveAll };
 export const retentionRules = z.object(shape).meta(rules(notByAccident(true)));
 export type RetentionRules = z.input<typeof retentionRules>;
 
+/**
+ * Whether rules that no API server has seen, such as those of a file, are readable and leave something; the same as it
+ * asks of a policy.
+ */
+export function isHarmless(said: RetentionRules): boolean {
+  const { maxAge, maxTotalSize, maxCheckpointSize, maxCount, mayRemoveAll = false } = said;
+  try {
+    const age = maxAge === undefined ? Number.POSITIVE_INFINITY : parseDuration(maxAge);
+    const sizes = [maxTotalSize, maxCheckpointSize]
+      .filter((size) => size !== undefined)
+      .map((size) => parseQuantity(String(size)));
+    if (sizes.some((bytes) => bytes < 0 || (bytes > 0 && bytes < BARE_MIN))) return false;
+    const kept = [said.keepLast, said.keepHourly, said.keepDaily, said.keepWeekly].filter(
+      (keep) => keep !== undefined,
+    );
+    const keepsNone = kept.length > 0 && kept.every((keep) => keep === 0);
+    return mayRemoveAll || !(maxCount === 0 || age === 0 || sizes.includes(0) || keepsNone);
+  } catch {
+    return false;
+  }
+}
+
 export const scheduleRetention = z
   .object({
     ...shape,
@@ -109,22 +133,37 @@ export const retentionSpec = z
   .meta(rules(notByAccident(true)));
 export type RetentionSpec = z.input<typeof retentionSpec>;
 
-export const clusterRetentionSpec = z.object({
-  namespaceSelector: labelSelector.optional().describe("Labels of namespaces. Absent: all of them."),
-  defaults: retentionRules
-    .optional()
-    .describe("For checkpoints of schedules, as far as nothing in their namespace says otherwise."),
-  ceilings: z
-    .object({ ...limits, per, mayRemoveAll })
-    .meta(rules(notByAccident(false)))
-    .optional()
-    .describe("Hold whatever is said in a namespace, for checkpoints on demand too."),
-  foreignArchives: z
-    .object({ maxAge: duration.describe("Older ones go.") })
-    .optional()
-    .describe("Archives in the kubelets' checkpoint directories that kcr did not make. Absent: they stay."),
-  dryRun: z.boolean().optional().describe("True only tells in the status what would go."),
-});
+export const clusterRetentionSpec = z
+  .object({
+    namespaceSelector: labelSelector.optional().describe("Labels of namespaces. Absent: all of them."),
+    defaults: retentionRules
+      .optional()
+      .describe("For checkpoints of schedules, as far as nothing in their namespace says otherwise."),
+    ceilings: z
+      .object({ ...limits, per, mayRemoveAll })
+      .meta(rules(notByAccident(false)))
+      .optional()
+      .describe("Hold whatever is said in a namespace, for checkpoints on demand too."),
+    foreignArchives: z
+      .object({
+        maxAge: duration.describe("Older ones go: at least an hour.").meta(
+          rules({
+            rule: "duration(self) >= duration('1h')",
+            message: "so young they are surely still needed: an hour is the least",
+          }),
+        ),
+      })
+      .optional()
+      .describe("Archives in the kubelets' checkpoint directories that kcr did not make. Absent: they stay."),
+    dryRun: z.boolean().optional().describe("True only tells in the status what would go."),
+  })
+  .meta(
+    rules({
+      rule: "!has(self.namespaceSelector) || !has(self.foreignArchives)",
+      message:
+        "archives of others are of no namespace: foreignArchives belongs in a policy without namespaceSelector",
+    }),
+  );
 export type ClusterRetentionSpec = z.input<typeof clusterRetentionSpec>;
 
 const tally = z.object({ count: z.int().min(0), bytes: z.int().min(0) });

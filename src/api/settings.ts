@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { parse } from "yaml";
 import { z } from "zod";
 import { KcrError } from "./errors.ts";
-import { retentionRules } from "./retention.ts";
+import { isHarmless, retentionRules } from "./retention.ts";
 
 const address = z
   .string()
@@ -90,7 +90,9 @@ const shape = z.strictObject({
   retention: z
     .strictObject({
       /** For those of schedules; `{}` keeps all of them. */
-      defaults: retentionRules.default({ keepLast: 3, keepHourly: 2, per: "Container" }),
+      defaults: retentionRules
+        .refine(isHarmless, "by this everything would go, or it cannot be read: sizes are 10Gi, ages 720h")
+        .default({ keepLast: 3, keepHourly: 2, per: "Container" }),
       /** Checkpoints of the whole cluster that are removed in a minute. */
       perMinute: z.int().min(1).max(100_000).default(120),
     })

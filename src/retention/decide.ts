@@ -1,9 +1,11 @@
 import { type Checkpoint, LINEAGE_LOST } from "../api/checkpoint.ts";
 import { findCondition } from "../api/conditions.ts";
 import {
+  doubtAbout,
   isSound,
   LOST_MS,
   type Mark,
+  namedAgain,
   newestFirst,
   podNames,
   podOf,
@@ -69,7 +71,7 @@ export function decideRetention(input: RetentionInput): RetentionPlan {
   const names = podNames(pods);
   const isAlive = (checkpoint: Checkpoint): boolean => names.has(podOf(checkpoint));
   const groupOf = (checkpoint: Checkpoint, per: Per): string => keyOf(checkpoint, per, isAlive(checkpoint));
-  const held = heldOf(rules, all);
+  const { held, selected } = heldOf(rules, all);
 
   const goes = new Map<string, Omit<Removal, "checkpoint" | "bytes">>();
   const go = (checkpoint: Checkpoint, why: string, { policy, question }: Rule): void => {
@@ -82,7 +84,7 @@ export function decideRetention(input: RetentionInput): RetentionPlan {
   const keeps = held.filter(({ rule }) => rule.question.type === "keep");
   for (const { rule, members } of keeps) {
     for (const group of groups(members, (c) => groupOf(c, rule.per))) {
-      for (const uid of keptOf(group, rule.question as Keep)) kept.add(uid);
+      for (const uid of keptOf(group, rule.question as Keep, now)) kept.add(uid);
     }
   }
   for (const { rule, members } of keeps) {
@@ -125,7 +127,7 @@ export function decideRetention(input: RetentionInput): RetentionPlan {
   const isPressed = ({ checkpoint: { spec } }: Removal): number => Number(pressed.has(spec.nodeName));
   removals.sort((a, b) => isPressed(b) - isPressed(a) || newestFirst(b.checkpoint, a.checkpoint));
   spared.sort((a, b) => newestFirst(b.checkpoint, a.checkpoint));
-  return { removals, spared, matched: matchedOf(rules, all), marks, nextChange: nextChange(held, all, now) };
+  return { removals, spared, matched: matchedOf(selected), marks, nextChange: nextChange(held, all, now) };
 }
 
 type Keep = Extract<Question, { type: "keep" }>;
@@ -140,13 +142,15 @@ const bestFirst = (a: Checkpoint, b: Checkpoint): number =>
   Number(isSound(b)) - Number(isSound(a)) || newestFirst(a, b);
 
 const HOUR_MS = 3_600_000;
+/** ECMA-262, time values. */
+const LAST_DATE = 8.64e15;
 const DAY_MS = 24 * HOUR_MS;
 /** 1 January 1970 was a Thursday. */
 const MONDAY_MS = 3 * DAY_MS;
 
-/** Pods that are gone count together: else each rollout would leave what nothing ever takes away. */
+/** Pods that are gone and whose names do not come back count together: else each rollout would leave what nothing ever takes away. */
 function keyOf(checkpoint: Checkpoint, per: Per, isAlive: boolean): string {
-  const pod = isAlive ? podOf(checkpoint) : "";
+  const pod = isAlive ? podOf(checkpoint) : namedAgain(checkpoint);
   switch (per) {
     case "Namespace":
       return "";
@@ -173,24 +177,40 @@ const NARROWER: Readonly<Record<Level, readonly Level[]>> = {
   ceiling: [],
 };
 
-function heldOf(rules: readonly Rule[], all: readonly Checkpoint[]): Held[] {
-  return [...rules]
+function heldOf(rules: readonly Rule[], all: readonly Checkpoint[]): { held: Held[]; selected: Held[] } {
+  const bySchedule = Map.groupBy(all, ({ spec }) => spec.checkpointScheduleRef?.name ?? "");
+  const byOwner = new Map<string, Checkpoint[]>();
+  for (const c of all) {
+    for (const { uid } of c.metadata.ownerReferences ?? []) {
+      byOwner.set(uid, [...(byOwner.get(uid) ?? []), c]);
+    }
+  }
+  const near = ({ only }: Rule): readonly Checkpoint[] => {
+    if (only === undefined) return all;
+    return ("schedule" in only ? bySchedule.get(only.schedule) : byOwner.get(only.owner)) ?? [];
+  };
+  const selected = [...rules]
     .sort((a, b) => compare(a.policy, b.policy) || compare(a.question.type, b.question.type))
-    .map((rule) => {
-      const over = rules.filter(
-        (other) =>
-          NARROWER[rule.level].includes(other.level) && topicOf(other.question) === topicOf(rule.question),
-      );
-      const members = all.filter((c) => rule.selects(c) && !over.some((other) => other.selects(c)));
-      return { rule, members };
-    });
+    .map((rule) => ({ rule, members: near(rule).filter((c) => rule.selects(c)) }));
+  const answered = new Map<string, Set<Checkpoint>>();
+  for (const { rule, members } of selected) {
+    const key = `${rule.level} ${topicOf(rule.question)}`;
+    const before = answered.get(key) ?? new Set();
+    answered.set(key, before);
+    for (const c of members) before.add(c);
+  }
+  const held = selected.map(({ rule, members }) => {
+    const over = NARROWER[rule.level].map((level) => answered.get(`${level} ${topicOf(rule.question)}`));
+    return { rule, members: members.filter((c) => !over.some((narrower) => narrower?.has(c))) };
+  });
+  return { held, selected };
 }
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Of one group, newest first: what its keeps keep. Only sound ones count; of newer failures some are left to be seen. */
-function keptOf(group: readonly Checkpoint[], { last, hourly, daily, weekly }: Keep): string[] {
-  const sound = group.filter(isSound);
+function keptOf(group: readonly Checkpoint[], { last, hourly, daily, weekly }: Keep, now: Date): string[] {
+  const sound = group.filter((c) => isSound(c) && doubtAbout(c, now) === undefined);
   const kept = sound.slice(0, last);
   for (const [number, span, shift] of [
     [hourly, HOUR_MS, 0],
@@ -249,12 +269,12 @@ function talliesOf(held: readonly Held[], groupOf: (c: Checkpoint, per: Per) => 
   return { of: (c: Checkpoint): readonly Tally[] => byCheckpoint.get(uidOf(c)) ?? [] };
 }
 
-function matchedOf(rules: readonly Rule[], all: readonly Checkpoint[]) {
+function matchedOf(selected: readonly Held[]): Map<string, { count: number; bytes: number }> {
   const matched = new Map<string, { count: number; bytes: number }>();
-  for (const policy of new Set(rules.map((rule) => rule.policy))) {
-    const own = rules.filter((rule) => rule.policy === policy);
-    const members = all.filter((c) => own.some((rule) => rule.selects(c)));
-    matched.set(policy, { count: members.length, bytes: members.reduce((sum, c) => sum + bytesOf(c), 0) });
+  for (const [policy, own] of Map.groupBy(selected, ({ rule }) => rule.policy)) {
+    const members = new Set(own.flatMap(({ members }) => members));
+    const bytes = [...members].reduce((sum, c) => sum + bytesOf(c), 0);
+    matched.set(policy, { count: members.size, bytes });
   }
   return matched;
 }
@@ -269,5 +289,6 @@ function nextChange(held: readonly Held[], all: readonly Checkpoint[], now: Date
     if (lost?.status === "True") times.push(Date.parse(lost.lastTransitionTime) + LOST_MS);
   }
   const next = times.filter((time) => time > now.getTime()).reduce((a, b) => Math.min(a, b), Infinity);
-  return Number.isFinite(next) ? new Date(next) : undefined;
+  // An age of a million years ends at no date.
+  return next <= LAST_DATE ? new Date(next) : undefined;
 }

@@ -6,13 +6,14 @@ import {
   LABEL_POD,
   LABEL_WORKLOAD,
   PINNED_ANNOTATION,
+  RECORD_ANNOTATION,
   RELEASED_ANNOTATION,
   RESTORE_FROM_ANNOTATION,
 } from "../api/labels.ts";
-import { lineageOf } from "../api/lineage.ts";
+import { indexLineages, lineageOf } from "../api/lineage.ts";
 import { labelValue } from "../api/names.ts";
 import { type ContainerStatus, containersOf, runtimeID, statusOf } from "../api/pod.ts";
-import { readRecords } from "../api/records.ts";
+import { laterRecord, readRecords } from "../api/records.ts";
 import type { CheckpointRestore } from "../api/restore.ts";
 import { workloadOfPod } from "../api/workload.ts";
 import type { Pod } from "../kube/resources.ts";
@@ -40,8 +41,15 @@ export interface Protected {
   marks: readonly Mark[];
 }
 
+/** The label that a StatefulSet gives its pods. Source: apps/v1, StatefulSetPodNameLabel. */
+const STATEFUL_POD = "statefulset.kubernetes.io/pod-name";
+
 /** So long the last of a lost state is kept for somebody to notice, in milliseconds. */
 export const LOST_MS = 7 * 24 * 3_600_000;
+/** Pods whose last Checkpoints lie no further apart went together: a workload that was scaled down, or replaced. */
+const TOGETHER_MS = 3_600_000;
+/** So much later than now a Checkpoint may have been taken, by a clock that is ahead, in milliseconds. */
+const AHEAD_MS = 300_000;
 /** Until then it may not be written down yet what a new run was restored from, in milliseconds. */
 const SETTLED_MS = 120_000;
 
@@ -61,13 +69,24 @@ export const workloadOf = (checkpoint: Checkpoint): string =>
   `pod ${podOf(checkpoint)}`;
 
 /**
+ * The name of its pod where there will be a pod of that name again, which goes on from there; empty where pods' names
+ * are nothing to go by. Of a Checkpoint that does not tell of its workload nobody knows which it is.
+ */
+export const namedAgain = (checkpoint: Checkpoint): string =>
+  checkpoint.metadata.labels?.[STATEFUL_POD] !== undefined ||
+  checkpoint.metadata.labels?.[LABEL_WORKLOAD] === undefined
+    ? podOf(checkpoint)
+    : "";
+
+/**
  * What is never removed, whatever a policy says:
  *
  * - what is pinned, used by a restore or a download, or that a pod runs from or is to begin with;
  * - of each container of a pod that exists: the two newest sound Checkpoints that it could go back to, the newest of
  *   all of it, and the one it was restored from last. Two, for the newest may be of a program that hangs already;
  * - of each state that was lost (its container began afresh, or its pod is gone): the newest sound one, for seven days
- *   or until a person releases it. Of pods that are gone as many of a workload as it has pods, one at least;
+ *   or until a person releases it. Of pods that are gone those of as many as the workload has pods, and of all that went
+ *   together with the last one; of pods whose names come back, as a StatefulSet's do, those of each name;
  * - what is not finished, or does not say whose it is.
  */
 export function protectedOf(around: Surroundings): Protected {
@@ -79,12 +98,16 @@ export function protectedOf(around: Surroundings): Protected {
     const uid = checkpoint?.metadata.uid ?? "";
     if (checkpoint !== undefined && !why.has(uid)) why.set(uid, reason);
   };
-  const byName = new Map(all.map((checkpoint) => [checkpoint.metadata.name, checkpoint]));
+  const index = indexLineages(all);
+  const { byName } = index;
 
+  const known: Checkpoint[] = [];
   for (const checkpoint of all) {
-    const doubt = doubtAbout(checkpoint);
+    const doubt = doubtAbout(checkpoint, now);
     if (doubt !== undefined) protect(checkpoint, doubt);
-    if (checkpoint.metadata.annotations?.[PINNED_ANNOTATION] === "true") protect(checkpoint, "it is pinned");
+    else known.push(checkpoint);
+    if ((checkpoint.metadata.annotations?.[PINNED_ANNOTATION] ?? "false") !== "false")
+      protect(checkpoint, "it is pinned");
   }
   for (const [name, reason] of usesOf(around)) protect(byName.get(name), reason);
   const images = new Map(all.flatMap((c) => (c.status?.runtimeImage ? [[c.status.runtimeImage, c]] : [])));
@@ -94,15 +117,18 @@ export function protectedOf(around: Surroundings): Protected {
     }
   }
 
-  const links = pods.flatMap((pod) => linksOf(pod, all));
+  const byPod = Map.groupBy(all, ({ status }) => status?.lineage?.podUID ?? "");
+  const links = pods.flatMap((pod) => linksOf(pod, byPod.get(pod.metadata.uid ?? "") ?? [], byName));
   const trees = treesOf(all, links);
   const alive = new Set(pods.flatMap((pod) => runsOf(pod).map((id) => trees.of(id))));
   const treeOf = (checkpoint: Checkpoint): string => trees.of(checkpoint.status?.lineage?.containerID ?? "");
-  const known = all.filter((checkpoint) => doubtAbout(checkpoint) === undefined);
   const livePods = new Map(pods.map((pod) => [pod.metadata.uid ?? "", pod]));
   const ofRuns = Map.groupBy(known, (c) => `${c.status?.lineage?.podUID}/${c.spec.containerName}`);
   /** The newest sound one of each lost tree of pods that are gone, by workload and container. */
   const gone = new Map<string, Checkpoint[]>();
+
+  const doubtful = new Set(all).difference(new Set(known));
+  const isKnown = (checkpoint: Checkpoint): boolean => isSound(checkpoint) && !doubtful.has(checkpoint);
 
   for (const own of ofRuns.values()) {
     own.sort(newestFirst);
@@ -117,7 +143,7 @@ export function protectedOf(around: Surroundings): Protected {
       const record = readRecords(pod)[container];
       const { parent, parentOrigin } = record ?? {};
       const run = { podUID: pod.metadata.uid ?? "", container, containerID: id ?? "", parent, parentOrigin };
-      const candidates = lineageOf(run, all).filter(isSound);
+      const candidates = lineageOf(run, index).filter(isKnown);
       const reachable = candidates.length > 0 ? candidates : sound;
       protect(reachable[0], `pod ${pod.metadata.name} would be restored from it`);
       protect(reachable[1] ?? sound[1], "it is the newest good one but one");
@@ -137,27 +163,33 @@ export function protectedOf(around: Surroundings): Protected {
       if (!isLost || candidate === undefined) continue;
       if (pod !== undefined) protect(candidate, "it is the last of a state that was lost");
       else {
-        const key = `${workloadOf(candidate)}/${container}`;
+        const key = `${workloadOf(candidate)}/${namedAgain(candidate)}/${container}`;
         gone.set(key, [...(gone.get(key) ?? []), candidate]);
       }
     }
   }
 
+  const podsOf = Map.groupBy(pods, workloadOfPod);
   for (const candidates of gone.values()) {
-    const workload = workloadOf(candidates[0]!);
-    const replicas = pods.filter((pod) => workloadOfPod(pod) === workload).length;
-    for (const candidate of candidates.sort(newestFirst).slice(0, Math.max(1, replicas))) {
-      protect(candidate, "it is the last of a pod that is gone");
-    }
+    const [newest] = candidates.sort(newestFirst);
+    const replicas = podsOf.get(workloadOf(newest!))?.length ?? 0;
+    candidates.forEach((candidate, i) => {
+      const isOfTheLast = takenAt(newest!) - takenAt(candidate) <= TOGETHER_MS;
+      if (i < replicas || isOfTheLast) protect(candidate, "it is the last of a pod that is gone");
+    });
   }
   return { why, marks };
 }
 
 /** Why nothing is decided about it; undefined for one that says all of itself. */
-function doubtAbout({ spec, status }: Checkpoint): string | undefined {
-  if (Number.isNaN(Date.parse(spec.checkpointTimestamp))) return "it does not say when it was taken";
+export function doubtAbout(checkpoint: Checkpoint, now: Date): string | undefined {
+  const { status } = checkpoint;
+  const taken = takenAt(checkpoint);
+  if (Number.isNaN(taken)) return "it does not say when it was taken";
+  // Else it would be the newest, and push all of now out.
+  if (taken > now.getTime() + AHEAD_MS) return "it was taken in the future";
   const lineage = status?.lineage;
-  if (lineage === undefined || lineage.podUID === "" || lineage.containerID === "") {
+  if (!lineage?.podUID || !lineage.containerID || podOf(checkpoint) === "") {
     return "it does not say whose it is";
   }
   const isOver = status?.phase === "Failed" || findCondition(status?.conditions, "Restorable") !== undefined;
@@ -182,6 +214,12 @@ function usesOf({ pods, restores, downloads }: Surroundings): [name: string, why
     const { name, annotations } = pod.metadata;
     const from = annotations?.[RESTORE_FROM_ANNOTATION];
     if (from !== undefined) uses.push([from, `pod ${name} begins with it`]);
+    if (laterRecord(pod) !== undefined) {
+      // Whatever a later version means by it.
+      for (const [, text = ""] of annotations?.[RECORD_ANNOTATION]?.matchAll(/"([^"]+)"/g) ?? []) {
+        uses.push([text, `pod ${name} has a record of a later version that names it`]);
+      }
+    }
     for (const { parent, restore } of Object.values(readRecords(pod))) {
       if (restore?.checkpoint !== undefined)
         uses.push([restore.checkpoint, `pod ${name} is being restored from it`]);
@@ -192,10 +230,14 @@ function usesOf({ pods, restores, downloads }: Surroundings): [name: string, why
 }
 
 /** Runs of a pod that are known to come from others, before there is a Checkpoint of them that says so. */
-function linksOf(pod: Pod, all: readonly Checkpoint[]): [string, string][] {
+function linksOf(
+  pod: Pod,
+  own: readonly Checkpoint[],
+  byName: ReadonlyMap<string, Checkpoint>,
+): [string, string][] {
   const links: [string, string][] = [];
   const records = readRecords(pod);
-  const from = pod.metadata.annotations?.[RESTORE_FROM_ANNOTATION];
+  const from = byName.get(pod.metadata.annotations?.[RESTORE_FROM_ANNOTATION] ?? "");
   for (const { name } of containersOf(pod)) {
     const status = statusOf(pod, name);
     const id = runtimeID(status?.containerID);
@@ -206,15 +248,13 @@ function linksOf(pod: Pod, all: readonly Checkpoint[]): [string, string][] {
     }
     // The handler's word: the Checkpoint was restored about when this run began.
     const began = Date.parse(status?.state?.running?.startedAt ?? "");
-    for (const checkpoint of all) {
-      const { lineage, lastRestoredTime } = checkpoint.status ?? {};
-      const isNamesake = checkpoint.spec.containerName === name;
-      const isOwn = lineage?.podUID === pod.metadata.uid && isNamesake;
-      if (lineage && isNamesake && checkpoint.metadata.name === from) links.push([id, lineage.containerID]);
-      if (isOwn && Math.abs(Date.parse(lastRestoredTime ?? "") - began) <= SETTLED_MS && lineage) {
-        links.push([id, lineage.containerID]);
-      }
+    for (const { spec, status } of own) {
+      const { lineage, lastRestoredTime } = status ?? {};
+      const isThen = Math.abs(Date.parse(lastRestoredTime ?? "") - began) <= SETTLED_MS;
+      if (lineage && spec.containerName === name && isThen) links.push([id, lineage.containerID]);
     }
+    const origin = from?.spec.containerName === name ? from.status?.lineage?.containerID : undefined;
+    if (origin) links.push([id, origin]);
   }
   return links;
 }

@@ -30,6 +30,8 @@ export interface Rule {
   level: Level;
   per: Per;
   question: Question;
+  /** It is about no other than those of the schedule of that name, or those that the object of that UID owns. */
+  only?: { schedule: string } | { owner: string };
   /** Whether it is about that Checkpoint, whatever others say. */
   selects(checkpoint: Checkpoint): boolean;
 }
@@ -53,10 +55,26 @@ export const nameOfPolicy = ({ metadata }: CheckpointRetention | ClusterCheckpoi
 export function rulesOf(sources: Sources): Rule[] {
   const { namespaceLabels, clusterRetentions, retentions, schedules, requests, builtIn } = sources;
   const rules: Rule[] = [];
-  const add = (policy: string, level: Level, said: RetentionRules, selects: Rule["selects"]): void => {
+  const add = (
+    policy: string,
+    level: Level,
+    said: RetentionRules,
+    selects: Rule["selects"],
+    only?: Rule["only"],
+  ): void => {
     for (const question of questionsOf(said)) {
-      rules.push({ policy, level, per: said.per ?? "Container", question, selects });
+      const rule = { policy, level, per: said.per ?? "Container", question, selects };
+      rules.push(only === undefined ? rule : { ...rule, only });
     }
+  };
+  const byName = new Map(schedules.map((schedule) => [schedule.metadata.name, schedule]));
+  /** What its schedule was to leave behind is a person's, once that is gone: no default is about it. */
+  const isScheduled = (checkpoint: Checkpoint): boolean => {
+    const { name } = checkpoint.spec.checkpointScheduleRef ?? {};
+    if (name === undefined) return false;
+    const schedule = byName.get(name);
+    const isOwned = (checkpoint.metadata.ownerReferences ?? []).length > 0;
+    return isOwned || (schedule !== undefined && isOfSchedule(checkpoint, schedule));
   };
   add("kcr's settings", "built-in", builtIn, isScheduled);
   for (const policy of clusterRetentions) {
@@ -78,20 +96,23 @@ export function rulesOf(sources: Sources): Rule[] {
     const { metadata, spec } = schedule;
     const selects = (checkpoint: Checkpoint) => isOfSchedule(checkpoint, schedule);
     const name = `CheckpointSchedule/${metadata.name}`;
-    if (spec.retention !== undefined) add(name, "namespace", spec.retention, selects);
+    const only = { schedule: metadata.name };
+    if (spec.retention !== undefined) add(name, "namespace", spec.retention, selects, only);
     const annotated = readAnnotations(metadata.annotations);
-    if (annotated.rules !== undefined) add(`${name} (annotations)`, "namespace", annotated.rules, selects);
+    if (annotated.rules !== undefined) {
+      add(`${name} (annotations)`, "namespace", annotated.rules, selects, only);
+    }
   }
   for (const { metadata, spec } of requests) {
     if (spec.ttl === undefined) continue;
     const owns = (checkpoint: Checkpoint) =>
       checkpoint.metadata.ownerReferences?.some(({ uid }) => uid === metadata.uid) ?? false;
-    add(`CheckpointRequest/${metadata.name}`, "namespace", { maxAge: spec.ttl }, owns);
+    add(`CheckpointRequest/${metadata.name}`, "namespace", { maxAge: spec.ttl }, owns, {
+      owner: metadata.uid ?? "",
+    });
   }
   return rules;
 }
-
-const isScheduled = ({ spec }: Checkpoint): boolean => spec.checkpointScheduleRef !== undefined;
 
 const isOfSchedule = ({ spec }: Checkpoint, { metadata }: CheckpointSchedule): boolean => {
   const { name, uid } = spec.checkpointScheduleRef ?? {};

@@ -1,4 +1,5 @@
 import type { Checkpoint } from "../api/checkpoint.ts";
+import { API_VERSION } from "../api/group.ts";
 import { LABEL_POD, LABEL_WORKLOAD } from "../api/labels.ts";
 import type { Pod } from "../kube/resources.ts";
 
@@ -44,6 +45,13 @@ export function sketch(name: string, of: Sketch = {}): Checkpoint {
       uid: `uid-${name}`,
       labels: { [LABEL_POD]: pod, [LABEL_WORKLOAD]: workload, container },
       annotations: of.annotations ?? {},
+      ...(of.onDemand
+        ? {}
+        : {
+            ownerReferences: [
+              { apiVersion: API_VERSION, kind: "CheckpointRequest", name, uid: `of-${name}` },
+            ],
+          }),
     },
     spec: {
       checkpointData: `${name}.tar`,

@@ -497,7 +497,7 @@ describe.skipIf(inject("whyNotApiServer"))("of the operator's replicas", { timeo
           });
           await client.patch(checkpoints, named("surplus"), {
             type: "merge",
-            body: { metadata: { labels: { of: "nobody" } } },
+            body: { metadata: { labels: { of: "nobody", pod: "gone" } } },
           });
           await make(retentions, "few", { selector: { matchLabels: { of: "nobody" } }, maxAge: "1h" });
         },

@@ -186,9 +186,19 @@ describe.skipIf(kubeconfig === undefined)("what retention does on an API server"
       { defaults: { keepLast: 0 } },
       { ceilings: { maxCount: 0 } },
       { foreignArchives: {} },
+      { foreignArchives: { maxAge: "0s" } },
+      // Whose they are nobody tells: it would be all of the node's.
+      { namespaceSelector: { matchLabels: { tier: "test" } }, foreignArchives: { maxAge: "24h" } },
     ]) {
       await expect(create(clusterRetentions, undefined, "c", spec)).rejects.toSatisfy(isInvalid);
     }
+  });
+
+  test("so is a request whose checkpoint would go at once", async () => {
+    const namespace = await makeNamespace(direct, "taken");
+    const podReference = { name: "web-0" };
+    await expect(create(requests, namespace, "r", { podReference, ttl: "0s" })).rejects.toSatisfy(isInvalid);
+    await create(requests, namespace, "r", { podReference, ttl: "1m" });
   });
 
   test("a dry run tells what would go, and nothing goes until it is meant", async () => {
@@ -214,6 +224,10 @@ describe.skipIf(kubeconfig === undefined)("what retention does on an API server"
   test("a person sees by the command what policies of a file would do, before they are there", async () => {
     const namespace = await makeNamespace(direct, "seen");
     await hourly(namespace, 4, await runningPod(namespace));
+    await create(schedules, namespace, "web", {
+      schedule: "@yearly",
+      selector: { matchLabels: { app: "web" } },
+    });
     const file = join(directory, "policy.yaml");
     await writeFile(
       file,

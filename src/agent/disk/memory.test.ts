@@ -32,6 +32,11 @@ test("is what the first version says, below whatever root the kubelet has", asyn
   expect(await memoryOf(ID, root)).toBe(1203);
 });
 
+test("is not known of a container that has no ID", async () => {
+  await group("kubepods.slice", { "memory.stat": "anon 1\n" });
+  expect(await memoryOf("", root)).toBeUndefined();
+});
+
 test("is not known of a container whose group is not there", async () => {
   expect(await memoryOf(ID, root)).toBeUndefined();
   expect(await memoryOf(ID, join(root, "none"))).toBeUndefined();

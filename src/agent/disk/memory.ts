@@ -17,6 +17,8 @@ const MOST = 20_000;
  * cgroup-v1/memory.rst (memory.stat: total_rss, total_shmem, total_swap).
  */
 export async function memoryOf(id: string, root: string = CGROUPS): Promise<number | undefined> {
+  // Every name holds the empty one.
+  if (id === "") return undefined;
   for (const hierarchy of [join(root, "memory"), root]) {
     const group = await findGroup(hierarchy, id);
     if (group === undefined) continue;

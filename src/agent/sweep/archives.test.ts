@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { writeCheckpoint } from "../../../test/support/archive.ts";
-import { clusterRetentions, requests } from "../../api/kinds.ts";
+import { checkpoints, clusterRetentions, requests } from "../../api/kinds.ts";
 import { silent } from "../../kube/log.ts";
 import type { Resource } from "../../kube/resources.ts";
 import { Archives } from "../archives.ts";
@@ -59,7 +59,11 @@ test("what a dump left behind goes, what others made when the cluster says so, a
 
   await expect(sweep()).rejects.toThrow("503");
   expect(await readdir(directory)).toHaveLength(3);
-  policies = [{ spec: { foreignArchives: { maxAge: "2h" }, dryRun: true } }, { spec: {} }];
+  policies = [
+    { spec: { foreignArchives: { maxAge: "2h" }, dryRun: true } },
+    { spec: { foreignArchives: { maxAge: "2h" }, namespaceSelector: { matchLabels: { tier: "test" } } } },
+    { spec: {} },
+  ];
   await sweep();
   expect((await readdir(directory)).sort()).toEqual([name("foreign"), name("restarted")]);
   policies = [
@@ -68,4 +72,25 @@ test("what a dump left behind goes, what others made when the cluster says so, a
   ];
   await sweep();
   expect(await readdir(directory)).toEqual([]);
+});
+
+test("a request that ends with its Checkpoint while it is asked about leaves nothing behind", async () => {
+  await archive("ours", "run-1");
+  let isOver = false;
+  const listAll = async ({ plural }: Resource) => {
+    if (plural === requests.plural) {
+      isOver = true;
+      const source = { lineage: { containerID: "run-1" } };
+      const status = { containerName: "app", startTime: "2026-03-02T10:00:00Z", phase: "Failed", source };
+      return {
+        items: [{ metadata: { namespace: "shop" }, spec: { podReference: { name: "ours" } }, status }],
+      };
+    }
+    const made = isOver && plural === checkpoints.plural;
+    return { items: made ? [{ spec: { checkpointData: name("ours") } }] : [] };
+  };
+  const archives = new Archives(directory);
+  const context = { node: "n", client: { listAll }, archives, log: silent, now: () => now };
+  await sweepForeign(context as never, new AbortController().signal);
+  expect(await readdir(directory)).toEqual([name("ours")]);
 });

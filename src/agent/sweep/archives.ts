@@ -20,11 +20,12 @@ export async function sweepForeign(
   const isOld = ({ modified }: { modified: Date }) => now().getTime() - modified.getTime() >= SAFE_MS;
   const old = (await archives.all()).filter(isOld);
   if (old.length === 0) return;
-  const [ofCheckpoints, ofRequests, policies] = await Promise.all([
-    client.listAll(checkpoints, { fieldSelector: `spec.nodeName=${node}`, signal }),
+  const [ofRequests, policies] = await Promise.all([
     client.listAll(requests, { fieldSelector: `status.nodeName=${node}`, signal }),
     client.listAll(clusterRetentions, { signal }),
   ]);
+  // After the requests: one that has ended has made its Checkpoint before.
+  const ofCheckpoints = await client.listAll(checkpoints, { fieldSelector: `spec.nodeName=${node}`, signal });
   const around = {
     checkpoints: ofCheckpoints.items,
     requests: ofRequests.items,
@@ -45,10 +46,13 @@ export async function sweepForeign(
   }
 }
 
-/** The shortest age that a policy gives archives of others; what cannot be read says nothing. */
+/**
+ * The shortest age that a policy gives archives of others; what cannot be read says nothing, nor does a policy for some
+ * namespaces: whose an archive of others is nobody tells.
+ */
 function foreignMs(policies: readonly ClusterCheckpointRetention[]): number | undefined {
   const ages = policies
-    .filter(({ spec }) => spec.foreignArchives !== undefined && spec.dryRun !== true)
+    .filter(({ spec }) => spec.namespaceSelector === undefined && spec.dryRun !== true)
     .flatMap(({ spec }) => {
       try {
         return [parseDuration(spec.foreignArchives?.maxAge ?? "")];

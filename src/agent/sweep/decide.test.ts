@@ -79,6 +79,18 @@ describe("an archive that nobody seems to need", () => {
       { requests: [request("Failed")] },
       "keep",
     ],
+    [
+      "is none of a request that had ended when the kubelet was asked for it",
+      found({ name: NAME.replace("10:00:00", "10:30:00"), made: "2026-03-02T10:30:05Z" }),
+      { requests: [request("Failed", { completionTime: "2026-03-02T10:05:00Z" })] },
+      "keep",
+    ],
+    [
+      "is none of a request that has its own Checkpoint",
+      found(),
+      { requests: [request("Completed", { checkpoint: { name: "c" } })] },
+      "keep",
+    ],
     ["of others stays until it is as old as the cluster says", found(), { foreignMs: 4 * 3_600_000 }, "keep"],
     ["of others goes when it is older", found(), { foreignMs: 2.5 * 3_600_000 }, "foreign"],
     ["of others never goes at once", found({ made: "2026-03-02T12:00:00Z" }), { foreignMs: 0 }, "keep"],

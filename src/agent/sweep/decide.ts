@@ -1,7 +1,7 @@
 import type { Checkpoint } from "../../api/checkpoint.ts";
 import { isTerminal } from "../../api/kinds.ts";
 import type { CheckpointRequest } from "../../api/request.ts";
-import { type ArchiveFile, isNamed } from "../archives.ts";
+import { type ArchiveFile, askedAt } from "../archives.ts";
 
 /** An archive that is younger may still become a Checkpoint: a request that was given up has an hour for that. */
 export const SAFE_MS = 2 * 3_600_000;
@@ -47,15 +47,23 @@ export function fateOf(
   return foreignMs !== undefined && age > foreignMs ? { type: "foreign" } : { type: "keep" };
 }
 
-/** Whether a request may have made that archive: by its name and time, and by the run where the archive tells it. */
+/**
+ * Whether a request may have made that archive: by its name, by when the kubelet was asked for it, and by the run where
+ * the archive tells it. What a person asked the kubelet for at another time is named alike and of the same run; and one
+ * that came to its Checkpoint has its archive there.
+ */
 function mayBeOf(
   file: ArchiveFile,
   containerID: string | undefined,
   { metadata, spec, status }: CheckpointRequest,
 ): boolean {
   const { namespace = "" } = metadata;
-  const container = status?.containerName ?? "";
-  if (!isNamed(file.name, { namespace, pod: spec.podReference.name, container })) return false;
-  if (status?.startTime === undefined || file.modified.getTime() < Date.parse(status.startTime)) return false;
-  return containerID === undefined || containerID === status.source?.lineage.containerID;
+  const { containerName: container = "", startTime, completionTime, checkpoint } = status ?? {};
+  const asked = askedAt(file.name, { namespace, pod: spec.podReference.name, container });
+  if (asked === undefined || startTime === undefined || checkpoint !== undefined) return false;
+  // Names and times are of whole seconds.
+  const isEarlier = asked < Math.floor(Date.parse(startTime) / 1000) * 1000;
+  const isLater = completionTime !== undefined && asked > Date.parse(completionTime);
+  if (isEarlier || isLater || file.modified.getTime() < Date.parse(startTime)) return false;
+  return containerID === undefined || containerID === status?.source?.lineage.containerID;
 }

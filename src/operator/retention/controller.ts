@@ -24,17 +24,12 @@ import {
   type Resource,
 } from "../../kube/resources.ts";
 import { absent, updateStatus, writeStatus } from "../../kube/write.ts";
-import {
-  decideRetention,
-  type Removal,
-  type RetentionInput,
-  type RetentionPlan,
-} from "../../retention/decide.ts";
+import type { Removal, RetentionPlan } from "../../retention/decide.ts";
 import type { Mark } from "../../retention/facts.ts";
 import { type Picture, readPicture } from "../../retention/gather.ts";
-import { rulesOf, type Sources } from "../../retention/rules.ts";
 import { BY_NAMESPACE, type Context } from "../context.ts";
-import { Rate } from "./rate.ts";
+import { isClockDoubtful, type Plans, plansOf } from "./plans.ts";
+import { Pace, Rate } from "./rate.ts";
 import { finishedRequests } from "./requests.ts";
 import { statusOf } from "./status.ts";
 
@@ -61,6 +56,8 @@ const inNamespace = ({ metadata }: KubeObject): string[] => [metadata.namespace 
 
 /** A namespace is not looked at sooner again, in milliseconds: every step of every checkpoint is a change. */
 const GAP_MS = 2_000;
+/** So many lost states are written down in one go. */
+const MARKS_AT_ONCE = 200;
 /** How soon everything of a namespace is looked at again, whatever was heard of, in milliseconds. */
 const RESYNC_MS = 60_000;
 
@@ -81,14 +78,15 @@ export function retentionControllers(
   const { client, caches, recorder, log, metrics, now, settings } = context;
   const { defaults: builtIn, perMinute } = settings.retention;
   const rate = new Rate(perMinute, now);
-  const looked = new Map<string, number>();
+  const pace = new Pace(GAP_MS);
   /** What is shown, dry runs included. */
   const plans = new Map<string, RetentionPlan>();
 
   const reconcile = async ({ name: namespace }: ObjectName, signal: AbortSignal): Promise<Outcome> => {
-    const since = performance.now() - (looked.get(namespace) ?? Number.NEGATIVE_INFINITY);
-    if (since < GAP_MS) return again(GAP_MS - since);
-    looked.set(namespace, performance.now());
+    const waitMs = pace.waitMs(namespace);
+    if (waitMs > 0) return again(waitMs);
+    const since = performance.now();
+    pace.rest(namespace, since);
     const picture = cached(namespace);
     const isOver = own.namespaces.get(undefined, namespace)?.metadata.deletionTimestamp !== undefined;
     if (
@@ -96,27 +94,45 @@ export function retentionControllers(
       (picture.checkpoints.length === 0 && picture.requests.length === 0 && picture.retentions.length === 0)
     ) {
       plans.delete(namespace);
-      looked.delete(namespace);
+      pace.forget(namespace);
       return done;
     }
-    const plan = planOf(picture, isMeant);
-    const isAllMeant = [...picture.retentions, ...picture.clusterRetentions].every(isMeant);
-    plans.set(namespace, isAllMeant ? plan : planOf(picture, () => true));
-    for (const mark of plan.marks) await write(mark);
-    await letGo(picture);
-    const trimmed = finishedRequests(picture.requests, picture.checkpoints, now());
+    const { meant: plan, shown } = planned(picture);
+    plans.set(namespace, shown);
+    const isDoubtful = isClockDoubtful(caches.nodes.list(), picture.now);
+    if (isDoubtful) log.warn({ namespace }, "nothing was heard of any node for an hour: no checkpoint goes");
     let wasAll = true;
-    if (plan.removals.length > 0 || trimmed.length > 0) {
-      const fresh = await readPicture(client, namespace, { now: now(), signal });
-      wasAll = await remove(plan.removals, planOf(fresh, isMeant).removals);
-      await trim(trimmed, finishedRequests(fresh.requests, fresh.checkpoints, now()));
+    try {
+      if (!isDoubtful) {
+        for (const mark of plan.marks.slice(0, MARKS_AT_ONCE)) await write(mark);
+        await letGo(picture);
+        wasAll = await carryOut(namespace, picture, plan, signal);
+      }
+      for (const policy of picture.retentions) {
+        await tell(retentions, policy, statusOf(policy, new Map([[namespace, shown]]), now()));
+      }
+    } finally {
+      pace.rest(namespace, since, wasAll ? 0 : rate.fullMs);
     }
-    for (const policy of picture.retentions) {
-      await tell(retentions, policy, statusOf(policy, new Map([[namespace, plans.get(namespace)!]]), now()));
-    }
-    if (!wasAll) return again(Math.max(GAP_MS, rate.waitMs));
+    const leastMs = pace.waitMs(namespace);
+    if (!wasAll || plan.marks.length > MARKS_AT_ONCE) return again(leastMs);
     const untilNext = (plan.nextChange?.getTime() ?? Number.POSITIVE_INFINITY) - now().getTime();
-    return again(Math.min(RESYNC_MS, Math.max(GAP_MS, untilNext)));
+    return again(Math.max(leastMs, Math.min(RESYNC_MS, untilNext)));
+  };
+
+  /** Whether all of it was done. */
+  const carryOut = async (
+    namespace: string,
+    picture: Picture,
+    plan: RetentionPlan,
+    signal: AbortSignal,
+  ): Promise<boolean> => {
+    const trimmed = finishedRequests(picture.requests, picture.checkpoints, now());
+    if (plan.removals.length === 0 && trimmed.length === 0) return true;
+    const fresh = await readPicture(client, namespace, { now: now(), signal });
+    const wasAll = await remove(plan.removals, planned(fresh).meant.removals);
+    await trim(trimmed, finishedRequests(fresh.requests, fresh.checkpoints, now()));
+    return wasAll;
   };
 
   const cached = (namespace: string): Picture => ({
@@ -132,16 +148,7 @@ export function retentionControllers(
     now: now(),
   });
 
-  const planOf = (picture: Picture, counts: (policy: Policy) => boolean): RetentionPlan => {
-    const sources: Sources = {
-      ...picture,
-      builtIn,
-      clusterRetentions: picture.clusterRetentions.filter(counts),
-      retentions: picture.retentions.filter(counts),
-    };
-    const input: RetentionInput = { ...picture, rules: rulesOf(sources), pressed: pressedNodes() };
-    return decideRetention(input);
-  };
+  const planned = (picture: Picture): Plans => plansOf(picture, { builtIn, pressed: pressedNodes() });
 
   const pressedNodes = (): Set<string> =>
     new Set(
@@ -286,7 +293,6 @@ export function retentionControllers(
 }
 
 type Policy = CheckpointRetention | ClusterCheckpointRetention;
-const isMeant = ({ spec }: Policy): boolean => spec.dryRun !== true;
 
 const MARKS: Readonly<Record<Mark["reason"], string>> = {
   FreshStart: "its container began afresh: the newest good one of this state is kept for seven days",

@@ -24,8 +24,40 @@ export class Rate {
     return true;
   }
 
-  /** Until one is left, in milliseconds. */
-  get waitMs(): number {
-    return Math.ceil(Math.max(0, 1 - this.#left) / this.#perMs);
+  /** Until as many are left as may be taken at once, in milliseconds. */
+  get fullMs(): number {
+    return Math.ceil((this.#most - this.#left) / this.#perMs);
+  }
+}
+
+/** It rests four times as long as it took: what is large takes no more than a fifth of the time. */
+const REST = 4;
+
+/** When each key may be worked at again: every step of every checkpoint is a change. */
+export class Pace {
+  readonly #gapMs: number;
+  readonly #now: () => number;
+  readonly #notBefore = new Map<string, number>();
+
+  /** No key sooner again than after `gapMs`; `now` is in milliseconds. */
+  constructor(gapMs: number, now: () => number = () => performance.now()) {
+    this.#gapMs = gapMs;
+    this.#now = now;
+  }
+
+  /** Until it may be worked at, in milliseconds; zero: now. */
+  waitMs(key: string): number {
+    return Math.max(0, (this.#notBefore.get(key) ?? 0) - this.#now());
+  }
+
+  /** It was worked at since then; `leastMs` is how long it has to wait in any case. Gives how long it does. */
+  rest(key: string, since: number, leastMs = 0): number {
+    const restMs = Math.max(this.#gapMs, REST * (this.#now() - since), leastMs);
+    this.#notBefore.set(key, this.#now() + restMs);
+    return restMs;
+  }
+
+  forget(key: string): void {
+    this.#notBefore.delete(key);
   }
 }
