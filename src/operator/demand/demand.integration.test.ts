@@ -20,6 +20,9 @@ import { isAlreadyExists } from "../../kube/errors.ts";
 import { silent } from "../../kube/log.ts";
 import { events, nodes, type Pod, pods, type RuntimeClass, runtimeClasses } from "../../kube/resources.ts";
 import { writeStatus } from "../../kube/write.ts";
+import { pushCheckpointImage } from "../../oci/checkpoint-image.ts";
+import { RegistryClient } from "../../oci/registry.ts";
+import { bytesSource } from "../../oci/source.ts";
 import { createOperator } from "../operator.ts";
 import { PROBE_LABEL } from "../restore/pull-probe.ts";
 
@@ -147,6 +150,18 @@ describe.skipIf(kubeconfig === undefined)("restores that are asked for", () => {
       ],
       ...more,
     });
+  };
+
+  /** The digest of an image that is in the registry: what is not there is not restored from. */
+  const pushed = async (repository: string): Promise<string> => {
+    const to = new RegistryClient({ address: registry.address, plainHttp: true });
+    try {
+      const archive = bytesSource(Buffer.from("an archive"));
+      const image = { config: { architecture: "amd64" }, annotations: {} };
+      return (await pushCheckpointImage({ client: to, repository, tag: "old", archive, ...image })).digest;
+    } finally {
+      await to.close();
+    }
   };
 
   const ask = (namespace: string, name: string, spec: Partial<RestoreSpec> = {}) =>
@@ -298,7 +313,7 @@ describe.skipIf(kubeconfig === undefined)("restores that are asked for", () => {
     const pod = await runningPod(namespace);
     const record = async () => readRecords(await client.get(pods, pod.metadata))["app"];
     await waitFor("the run to be noted", record);
-    const old = await taken(pod, "old");
+    const old = await taken(pod, "old", { imageDigest: await pushed(`kcr/${namespace}/checkpoint-web-app`) });
     const restore = await ask(namespace, "back");
     await save(pod, restore, "saved");
     await reached(restore, "Restoring");
