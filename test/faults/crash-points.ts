@@ -62,6 +62,13 @@ export const OPERATOR_CRASH_POINTS: CrashPoints = {
     "its archive counts as gone",
   "operator/checkpoint/controller reconcile: patch checkpoints finalizers: 0 left": "the object goes",
 
+  "operator/retention/controller write: patch checkpoints/status": "a state has been lost",
+  "operator/retention/controller tell: patch checkpointretentions/status": "a policy tells what goes",
+  "operator/retention/controller tell: patch clustercheckpointretentions/status": "one of the cluster does",
+  "operator/retention/controller erase: delete checkpoints": "what no policy keeps goes",
+  "operator/retention/controller erase: delete checkpointrequests": "and requests that nobody needs",
+  "operator/retention/controller letGo: patch checkpoints": "a Checkpoint is to outlive its workload",
+
   "kube/events #write: create events": "an Event is written",
 };
 
@@ -70,6 +77,7 @@ export const AGENT_CRASH_POINTS: CrashPoints = {
   "agent/store/store wasCleanlyStopped: unlink kcr/store/clean": "it runs: from now on it may be killed",
   "agent/store/disk leaveMark: open kcr/store/clean": "it ended as it should",
   "agent/facts/controller reconcile: patch nodes": "what fits the node",
+  "agent/disk/controller reconcile: patch nodes": "whether its disk has room",
 
   "agent/dump/controller begin: patch checkpointrequests/status InProgress": "what is captured is recorded",
   "agent/dump/begun noteBegun: open kcr/begun/.*.json.half": "so it is on the node",
@@ -99,6 +107,11 @@ export const AGENT_CRASH_POINTS: CrashPoints = {
     "the node has nothing of it any more",
 
   "agent/store/disk open: open kcr/store/tmp/*/**": "the copy is being made",
+  "agent/store/share-pages #link: link kcr/store/copies/*/** -> kcr/store/tmp/*/**":
+    "its memory may be much that of the copy before",
+  "agent/store/share-pages take: rename kcr/store/tmp/*/** -> kcr/store/tmp/*/**": "it is",
+  "agent/store/share-pages take: unlink kcr/store/tmp/*/**": "no page of it is",
+  "agent/store/share-pages finish: rm kcr/store/tmp/*/**": "there is nothing to share",
   "agent/store/store #settle: link kcr/store/tmp/*/** -> kcr/store/blobs/*": "its files can be shared",
   "agent/store/store #settle: link kcr/store/blobs/* -> kcr/store/tmp/*": "it shares another's",
   "agent/store/store #settle: rename kcr/store/tmp/* -> kcr/store/tmp/*/**": "in place of its own",

@@ -120,7 +120,7 @@ const shape = (path: unknown): string =>
     .replace(/[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{64}/g, "*")
     .replace(/checkpoint-[^/]*\.tar/, "*.tar")
     .replace(/notes\/.*$/, "notes/*")
-    .replace(/(store\/tmp\/\*)\/.*$/, "$1/**");
+    .replace(/(store\/(?:tmp|copies)\/\*)\/.*$/, "$1/**");
 
 const { access } = fs;
 const isThere = (path: string): Promise<boolean> =>

@@ -21,6 +21,7 @@ import { formatLast, LAST, type RunState, STATE, STATE_VERSION } from "../../src
 import { startApiServer } from "../support/apiserver.ts";
 import { writeCheckpoint } from "../support/archive.ts";
 import { installCrds } from "../support/crds.ts";
+import { PAGE, pagemapImage } from "../support/criu.ts";
 import { type CheckpointAnswer, type CheckpointCall, standInKubelet } from "../support/kubelet.ts";
 import { makeNamespace } from "../support/namespace.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
@@ -103,7 +104,7 @@ export class Stage implements AsyncDisposable {
           caFile: kubelet.options.caFile,
           checkpointDirectory: archives,
         },
-        local: { directory: layout.root },
+        local: { directory: layout.root, sharePages: true },
         // So that of two one waits for its turn.
         limits: { perNode: 1 },
         transfer: { enabled: false },
@@ -250,20 +251,24 @@ export class Stage implements AsyncDisposable {
     return (await registry.headManifest(checkpointImage, imageDigest))?.digest;
   }
 
-  /** Writes an archive as the kubelet does. */
+  /** Writes an archive as the kubelet does. Two of the same run have one page of two in common. */
   async dump(call: CheckpointCall): Promise<CheckpointAnswer> {
     const pod = await this.client.get(pods, { namespace: call.namespace, name: call.pod });
     this.dumped.push(call.pod);
     const time = new Date().toISOString();
     const name = `checkpoint-${call.pod}_${call.namespace}-${call.container}-${time}.tar`;
+    const containerId = runtimeID(statusOf(pod, call.container)?.containerID) ?? "";
     await writeCheckpoint(join(this.archives, name), {
       podName: call.pod,
       podNamespace: call.namespace,
       podUid: pod.metadata.uid,
       containerName: call.container,
-      containerId: runtimeID(statusOf(pod, call.container)?.containerID),
-      // No two are the same.
-      pages: Buffer.from(time.padEnd(4096)),
+      containerId,
+      more: [
+        pagemapImage("pagemap-1.img", 1, [{ address: BigInt(PAGE), pages: 2 }]),
+        // No two are the same.
+        { name: "checkpoint/pages-1.img", content: containerId.padEnd(PAGE) + time.padEnd(PAGE) },
+      ],
     });
     return { status: 200, body: JSON.stringify({ items: [join("/var/lib/kubelet/checkpoints", name)] }) };
   }

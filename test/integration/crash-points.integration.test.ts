@@ -7,6 +7,7 @@ import {
   type Checkpoint,
   type CheckpointStatus,
   IMAGE_FINALIZER,
+  LINEAGE_LOST,
   LOCAL_COPY,
 } from "../../src/api/checkpoint.ts";
 import { findCondition, isTrue } from "../../src/api/conditions.ts";
@@ -14,23 +15,32 @@ import type { DownloadStatus } from "../../src/api/download.ts";
 import { API_VERSION } from "../../src/api/group.ts";
 import {
   checkpoints,
+  clusterRetentions,
   downloads,
   isGood,
   isPoisoned,
   isTerminal,
   requests,
   restores,
+  retentions,
   schedules,
 } from "../../src/api/kinds.ts";
-import { CRIU_OPTIONS_ANNOTATION, SCHEDULE_ANNOTATION } from "../../src/api/labels.ts";
+import {
+  CRIU_OPTIONS_ANNOTATION,
+  LABEL_POD,
+  PRESSURE_ANNOTATION,
+  SCHEDULE_ANNOTATION,
+} from "../../src/api/labels.ts";
 import { RESTORED } from "../../src/api/pod.ts";
 import { readRecords } from "../../src/api/records.ts";
-import type { RequestSpec } from "../../src/api/request.ts";
+import { READY, type RequestSpec } from "../../src/api/request.ts";
 import type { RestoreSpec } from "../../src/api/restore.ts";
+import type { RetentionStatus } from "../../src/api/retention.ts";
 import {
   type Deployment,
   deployments,
   events,
+  type KubeObject,
   mutatingWebhookConfigurations,
   nodes,
   type Pod,
@@ -130,11 +140,11 @@ describe.skipIf(inject("kubeconfig") === undefined)(
     const elsewhere = async (
       name: string,
       status: CheckpointStatus,
-      node = OTHER_NODE,
-      finalizers = [ARCHIVE_FINALIZER, IMAGE_FINALIZER],
+      more: { node?: string; finalizers?: string[]; labels?: Record<string, string> } = {},
     ): Promise<Checkpoint> => {
+      const { node = OTHER_NODE, finalizers = [ARCHIVE_FINALIZER, IMAGE_FINALIZER], labels = {} } = more;
       const made = await stage.client.create(checkpoints, {
-        metadata: { ...named(name), finalizers },
+        metadata: { ...named(name), finalizers, labels },
         spec: {
           checkpointData: `checkpoint-${name}.tar`,
           checkpointTimestamp: new Date().toISOString(),
@@ -271,7 +281,11 @@ describe.skipIf(inject("kubeconfig") === undefined)(
         checkpointImage: taken?.status?.checkpointImage,
         imageDigest: `sha256:${"c".repeat(64)}`,
       };
-      const lost = await elsewhere("far-image", { ...good("c"), lineage, ...place }, NODE, []);
+      const lost = await elsewhere(
+        "far-image",
+        { ...good("c"), lineage, ...place },
+        { node: NODE, finalizers: [] },
+      );
       await stage.run(web, 1);
       await stage.until(
         "the image to be the Checkpoint's",
@@ -357,10 +371,67 @@ describe.skipIf(inject("kubeconfig") === undefined)(
       expect(waiting.status?.reason).toBe("DownloadUnavailable");
       await stage.downloadPart();
       await stage.until("the download to be offered", () => download((status) => status.phase === "Ready"));
-      const lost = await elsewhere("far-archive", { phase: "Created" }, NODE);
+      const lost = await elsewhere("far-archive", { phase: "Created" }, { node: NODE });
       await stage.until("a Checkpoint without an archive to fail", async () => {
         const { status } = await stage.client.get(checkpoints, lost.metadata);
         return status?.phase === "Failed";
+      });
+    });
+
+    it("let go of what no policy keeps", async () => {
+      const policy = { apiVersion: API_VERSION, metadata: named("newest") };
+      const isTold = ({ status }: { status?: RetentionStatus }) => isTrue(status?.conditions, READY);
+      const set = { labels: { [LABEL_POD]: "elsewhere", set: "gone" }, finalizers: [] };
+      const older = await elsewhere("far-older", good("d"), set);
+      const newer = await elsewhere("far-newer", good("e"), set);
+      await stage.client.create(clusterRetentions, {
+        ...policy,
+        kind: clusterRetentions.kind,
+        metadata: { name: "ceiling" },
+        spec: { ceilings: { maxCount: 1000 } },
+      });
+      await stage.client.create(retentions, {
+        ...policy,
+        kind: retentions.kind,
+        spec: { selector: { matchLabels: { set: "gone" } }, maxCount: 1 },
+      });
+      const longAgo = { status: { completionTime: "2001-01-01T00:00:00Z" } };
+      await stage.client.patch(
+        requests,
+        named("odd"),
+        { type: "merge", body: longAgo },
+        { subresource: "status" },
+      );
+      const retain = { spec: { retention: { onWorkloadDeleted: "Retain" } } };
+      await stage.client.patch(schedules, named("web"), { type: "merge", body: retain });
+      // There is room.
+      const pressed = { metadata: { annotations: { [PRESSURE_ANNOTATION]: "none is left" } } };
+      await stage.client.patch(nodes, { name: NODE }, { type: "merge", body: pressed });
+
+      for (const [resource, { metadata }] of [
+        [checkpoints, older],
+        [requests, { metadata: named("odd") }],
+      ] as const) {
+        await stage.until(
+          `${metadata.name} to go`,
+          async () => (await stage.client.get<KubeObject>(resource, metadata).catch(absent)) === undefined,
+        );
+      }
+      await stage.until("a lost state to be told", async () => {
+        const { status } = await stage.client.get(checkpoints, newer.metadata);
+        return isTrue(status?.conditions, LINEAGE_LOST);
+      });
+      await stage.until("a Checkpoint to be no request's any more", async () => {
+        const [own] = (await of(web)).filter(({ spec }) => spec.checkpointScheduleRef !== undefined);
+        return own !== undefined && own.metadata.ownerReferences === undefined;
+      });
+      await stage.until("both policies to tell", async () => {
+        const own = await stage.client.get(retentions, named("newest"));
+        return isTold(own) && isTold(await stage.client.get(clusterRetentions, { name: "ceiling" }));
+      });
+      await stage.until("the node to have room", async () => {
+        const { annotations } = (await stage.client.get(nodes, { name: NODE })).metadata;
+        return annotations?.[PRESSURE_ANNOTATION] === undefined;
       });
     });
 
