@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { stringify } from "yaml";
+import { isTrue } from "../../src/api/conditions.ts";
 import { checkpoints, isGood, requests, schedules } from "../../src/api/kinds.ts";
 import { TRACEPARENT_ANNOTATION } from "../../src/api/labels.ts";
 import { NODES_NAMESPACE } from "../../src/api/node-account.ts";
@@ -155,6 +156,10 @@ describe.skipIf(inject("kubeconfig") === undefined)("operator and agent, seen fr
     const schedule = await client.create(schedules, {
       metadata: { name: "web", namespace },
       spec: { schedule: "0 * * * *", selector: { matchLabels: { app: "web" } } },
+    });
+    await waitFor("the pod to be seen", async () => {
+      const { status } = await client.get(schedules, schedule.metadata);
+      return isTrue(status?.conditions, "Ready");
     });
     // The slot of this hour was missed: it is caught up at once.
     await client.patch(
