@@ -35,7 +35,6 @@ import { RESTORED } from "../../src/api/pod.ts";
 import { readRecords } from "../../src/api/records.ts";
 import { READY, type RequestSpec } from "../../src/api/request.ts";
 import type { RestoreSpec } from "../../src/api/restore.ts";
-import type { RetentionStatus } from "../../src/api/retention.ts";
 import {
   type Deployment,
   deployments,
@@ -45,6 +44,7 @@ import {
   nodes,
   type Pod,
   pods,
+  type Resource,
 } from "../../src/kube/resources.ts";
 import { absent, writeStatus } from "../../src/kube/write.ts";
 import { AGENT_CRASH_POINTS, BESIDE, OCCASIONAL, OPERATOR_CRASH_POINTS } from "../faults/crash-points.ts";
@@ -207,6 +207,30 @@ describe.skipIf(inject("kubeconfig") === undefined)(
       }
       await stage.until("the run to be noted", async () => "app" in readRecords(await stage.podNow(web)));
       await stage.until("the plan to be written", () => stage.plan(cache));
+    });
+
+    // What comes of it is looked at later: the operator is killed over it while the agent is over its dumps.
+    it("are told what is to stay", async () => {
+      const gone = { labels: { [LABEL_POD]: "elsewhere", set: "gone" }, finalizers: [] };
+      await elsewhere("far-older", good("d"), gone);
+      await elsewhere("far-newer", good("e"), gone);
+      await stage.client.create(clusterRetentions, {
+        apiVersion: API_VERSION,
+        kind: clusterRetentions.kind,
+        metadata: { name: "ceiling" },
+        spec: { ceilings: { maxCount: 1000 } },
+      });
+      await stage.client.create(retentions, {
+        apiVersion: API_VERSION,
+        kind: retentions.kind,
+        metadata: named("newest"),
+        spec: { selector: { matchLabels: { set: "gone" } }, maxCount: 1 },
+      });
+      const retain = { spec: { retention: { onWorkloadDeleted: "Retain" } } };
+      await stage.client.patch(schedules, named("web"), { type: "merge", body: retain });
+      // There is room.
+      const pressed = { metadata: { annotations: { [PRESSURE_ANNOTATION]: "none is left" } } };
+      await stage.client.patch(nodes, { name: NODE }, { type: "merge", body: pressed });
     });
 
     it("take a due checkpoint of each once, and have it where it belongs", async () => {
@@ -379,22 +403,6 @@ describe.skipIf(inject("kubeconfig") === undefined)(
     });
 
     it("let go of what no policy keeps", async () => {
-      const policy = { apiVersion: API_VERSION, metadata: named("newest") };
-      const isTold = ({ status }: { status?: RetentionStatus }) => isTrue(status?.conditions, READY);
-      const set = { labels: { [LABEL_POD]: "elsewhere", set: "gone" }, finalizers: [] };
-      const older = await elsewhere("far-older", good("d"), set);
-      const newer = await elsewhere("far-newer", good("e"), set);
-      await stage.client.create(clusterRetentions, {
-        ...policy,
-        kind: clusterRetentions.kind,
-        metadata: { name: "ceiling" },
-        spec: { ceilings: { maxCount: 1000 } },
-      });
-      await stage.client.create(retentions, {
-        ...policy,
-        kind: retentions.kind,
-        spec: { selector: { matchLabels: { set: "gone" } }, maxCount: 1 },
-      });
       const longAgo = { status: { completionTime: "2001-01-01T00:00:00Z" } };
       await stage.client.patch(
         requests,
@@ -402,23 +410,12 @@ describe.skipIf(inject("kubeconfig") === undefined)(
         { type: "merge", body: longAgo },
         { subresource: "status" },
       );
-      const retain = { spec: { retention: { onWorkloadDeleted: "Retain" } } };
-      await stage.client.patch(schedules, named("web"), { type: "merge", body: retain });
-      // There is room.
-      const pressed = { metadata: { annotations: { [PRESSURE_ANNOTATION]: "none is left" } } };
-      await stage.client.patch(nodes, { name: NODE }, { type: "merge", body: pressed });
-
-      for (const [resource, { metadata }] of [
-        [checkpoints, older],
-        [requests, { metadata: named("odd") }],
-      ] as const) {
-        await stage.until(
-          `${metadata.name} to go`,
-          async () => (await stage.client.get<KubeObject>(resource, metadata).catch(absent)) === undefined,
-        );
-      }
-      await stage.until("a lost state to be told", async () => {
-        const { status } = await stage.client.get(checkpoints, newer.metadata);
+      const isGone = async (resource: Resource<KubeObject>, name: string) =>
+        (await stage.client.get(resource, named(name)).catch(absent)) === undefined;
+      await stage.until("a request to go", () => isGone(requests, "odd"));
+      await stage.until("the older Checkpoint to go", () => isGone(checkpoints, "far-older"));
+      await stage.until("the lost state to be told", async () => {
+        const { status } = await stage.client.get(checkpoints, named("far-newer"));
         return isTrue(status?.conditions, LINEAGE_LOST);
       });
       await stage.until("a Checkpoint to be no request's any more", async () => {
@@ -427,7 +424,8 @@ describe.skipIf(inject("kubeconfig") === undefined)(
       });
       await stage.until("both policies to tell", async () => {
         const own = await stage.client.get(retentions, named("newest"));
-        return isTold(own) && isTold(await stage.client.get(clusterRetentions, { name: "ceiling" }));
+        const ofAll = await stage.client.get(clusterRetentions, { name: "ceiling" });
+        return [own, ofAll].every(({ status }) => isTrue(status?.conditions, READY));
       });
       await stage.until("the node to have room", async () => {
         const { annotations } = (await stage.client.get(nodes, { name: NODE })).metadata;
