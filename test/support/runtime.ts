@@ -1,6 +1,6 @@
 import type { Checkpoint } from "../../src/api/checkpoint.ts";
 import type { ContainerStatus } from "../../src/api/pod.ts";
-import { nodes, type Pod } from "../../src/kube/resources.ts";
+import { nodes, type Pod, pods } from "../../src/kube/resources.ts";
 import { Layout } from "../../src/store/layout.ts";
 import type { Plan } from "../../src/store/plan.ts";
 import { waitFor } from "./wait-for.ts";
@@ -22,12 +22,22 @@ export async function handlersReady(world: World, ...names: string[]): Promise<v
   }
 }
 
+/** A pod goes without the class when the webhook does not answer in time, as on a node that has much to do. */
+const CLASS_TRIES = 3;
+
 /** Deploys what the handler is to restore, and sees that the pod was given the class for it. */
 export async function deployProtected(world: World, options: DeployOptions): Promise<Pod> {
-  const pod = await world.deploy({ ...options, by: "handler" });
-  const { runtimeClassName } = pod.spec ?? {};
-  if (runtimeClassName !== "kcr") {
-    throw new Error(`${pod.metadata.name} was given the RuntimeClass ${runtimeClassName}, not kcr`);
+  let pod = await world.deploy({ ...options, by: "handler" });
+  for (let tries = 1; pod.spec?.runtimeClassName !== "kcr"; tries++) {
+    const { name, uid } = pod.metadata;
+    if (tries === CLASS_TRIES) {
+      throw new Error(`${name} was given the RuntimeClass ${pod.spec?.runtimeClassName}, not kcr`);
+    }
+    await world.client.delete(pods, pod.metadata);
+    pod = await waitFor(`a pod in place of ${name}`, async () => {
+      const next = await world.podOf(options.name);
+      return next.metadata.uid !== uid && next;
+    });
   }
   return pod;
 }
