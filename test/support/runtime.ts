@@ -29,13 +29,13 @@ const CLASS_TRIES = 3;
 export async function deployProtected(world: World, options: DeployOptions): Promise<Pod> {
   let pod = await world.deploy({ ...options, by: "handler" });
   for (let tries = 1; pod.spec?.runtimeClassName !== "kcr"; tries++) {
-    const { name, uid } = pod.metadata;
+    const { name, uid, labels } = pod.metadata;
     if (tries === CLASS_TRIES) {
       throw new Error(`${name} was given the RuntimeClass ${pod.spec?.runtimeClassName}, not kcr`);
     }
     await world.client.delete(pods, pod.metadata);
     pod = await waitFor(`a pod in place of ${name}`, async () => {
-      const next = await world.podOf(options.name);
+      const next = await world.podOf(labels?.["app"] ?? "");
       return next.metadata.uid !== uid && next;
     });
   }
