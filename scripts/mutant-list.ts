@@ -7,7 +7,7 @@ export interface Mutant {
   find: string;
   replace: string;
   test: {
-    project: "unit" | "integration" | "e2e" | "disruptive";
+    project: "unit" | "integration" | "faults" | "e2e" | "disruptive";
     file: string;
     /** Part of the test's full name. */
     name: string;
@@ -18,6 +18,7 @@ export interface Mutant {
 
 const unit = (file: string, name: string): Mutant["test"] => ({ project: "unit", file, name });
 const integration = (file: string, name: string): Mutant["test"] => ({ project: "integration", file, name });
+const underFaults = (file: string, name: string): Mutant["test"] => ({ project: "faults", file, name });
 const e2e = (file: string, name: string) => ({
   test: { project: "e2e" as const, file: `test/e2e/${file}`, name },
   slow: true,
@@ -49,8 +50,8 @@ const POLICIES = "test/integration/policies.integration.test.ts";
 const OPERATOR = "src/operator/operator.integration.test.ts";
 const RETENTION = "src/retention/decide.test.ts";
 const RETENTIONS = "test/integration/retention.integration.test.ts";
-const FAULTS = "test/integration/faults.integration.test.ts";
-const FENCING = integration("test/integration/fencing.integration.test.ts", "of the operator's replicas");
+const FAULTS = "test/faults/faults.integration.test.ts";
+const FENCING = underFaults("test/faults/fencing.integration.test.ts", "of the operator's replicas");
 const REGISTRY = "src/oci/registry.integration.test.ts";
 const OBSERVED = "src/operator/observe/observe.test.ts";
 const SEEN = "test/integration/observed.integration.test.ts";
@@ -613,7 +614,7 @@ export const mutants: readonly Mutant[] = [
     file: "src/kube/transport.ts",
     find: "if (error instanceof ApiError) return error.status === 401;",
     replace: "if (error instanceof ApiError) return false;",
-    test: integration(FAULTS, "a cache equals the server"),
+    test: underFaults(FAULTS, "a cache equals the server"),
   },
   {
     fault: "an authority that was replaced is trusted for ever, and no other",
@@ -621,7 +622,7 @@ export const mutants: readonly Mutant[] = [
     find: "await orAborted(this.#config.applyToHTTPSOptions(fromConfig), signal);",
     replace: `await orAborted(this.#config.applyToHTTPSOptions(fromConfig), signal);
     fromConfig.ca = (this as { ca?: https.RequestOptions["ca"] }).ca ??= fromConfig.ca;`,
-    test: integration(FAULTS, "a cache equals the server"),
+    test: underFaults(FAULTS, "a cache equals the server"),
   },
   {
     fault: "a handler that throws loses the event",

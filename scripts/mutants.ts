@@ -117,7 +117,7 @@ async function runTest({ test: { project, file, name } }: Mutant): Promise<Count
     [
       ...["run", "--project", project, file, "--testNamePattern", pattern],
       // Of no use to wait longer for what a broken line may never bring.
-      `--testTimeout=${project === "unit" || project === "integration" ? 20_000 : 90_000}`,
+      `--testTimeout=${["unit", "integration", "faults"].includes(project) ? 20_000 : 90_000}`,
       ...["--reporter=json", `--outputFile=${report}`],
     ],
     {

@@ -79,7 +79,7 @@ try {
     else total.passed++;
   }
   vitest("unit", "integration");
-  vitest("e2e");
+  vitest("e2e", "faults");
   vitest("disruptive");
 } finally {
   if (!values.keep)

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import type { Pod } from "../../src/kube/resources.ts";
-import { parseCopyIndex } from "../../src/store/copy.ts";
 import { advance, carrier, mark } from "../support/programs.ts";
 import { capture, crash, deployProtected, handlersReady, saidRestored } from "../support/runtime.ts";
 import { fill, stores, valueFor, Watch } from "../support/stores.ts";
@@ -70,35 +69,6 @@ describe.skipIf(cluster === undefined).each(["2.3", "2.4"] as const)(
         await isTheSame(pod, name);
       },
     );
-
-    it("a program comes back from a copy that shares its pages with the one before", async () => {
-      const [store] = stores;
-      const pod = await deploy("shares", await store!.container(world));
-      const ip = pod.status?.podIP ?? "";
-      await fill(store!, ip, "first", 40);
-      await capture(world, pod);
-      await fill(store!, ip, "second", 20);
-      const { status } = await capture(world, pod);
-      await fill(store!, ip, "lost", 10);
-
-      const copy = `/var/lib/kcr/store/copies/${status?.digest?.slice("sha256:".length)}`;
-      const index = await world.cluster.nodeExec(world.worker(containerd), ["cat", `${copy}/copy.json`]);
-      const { files, shared } = parseCopyIndex(index) ?? {};
-      expect(shared?.length).toBeGreaterThan(0);
-      const bytes = (directory: string): number =>
-        files
-          ?.filter(({ path }) => path.startsWith(`${directory}/pages-`))
-          .reduce((sum, { size }) => sum + size, 0) ?? 0;
-      expect(bytes("checkpoint")).toBeLessThan(bytes("checkpoint/parent") / 2);
-
-      await crash(world, pod);
-      await waitFor("its answer as of the second checkpoint", async () => (await store!.count(ip)) === 60);
-      for (const key of ["first-0", "first-39", "second-0", "second-19"]) {
-        expect(await store!.get(ip, key), key).toBe(valueFor(key));
-      }
-      expect(await store!.get(ip, "lost-0")).toBeUndefined();
-      await isTheSame(pod, "shares");
-    });
 
     it("a shell goes on counting, and has its root file system as it was at the checkpoint", async () => {
       // A file that grows is open all the while: CRIU looks at its size.

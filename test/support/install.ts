@@ -18,8 +18,7 @@ export async function installKcr(
     progress: progressTo(),
     engine,
     handler,
-    // Shared pages: what has them is restored in a longer way, and what has none as ever.
-    settings: { restore: { stableSeconds: 10 }, local: { sharePages: true }, ...settings },
+    settings: { restore: { stableSeconds: 10 }, ...settings },
   });
   const metadata = { name: PLAIN_CLASS };
   const plain = { apiVersion: "node.k8s.io/v1", kind: "RuntimeClass", metadata, handler: "runc" };

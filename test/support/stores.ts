@@ -17,7 +17,7 @@ export interface Store {
   count(host: string): Promise<number>;
 }
 
-const redisStore: Store = {
+export const redisStore: Store = {
   name: "Redis",
   container: async (world) => redis(world),
   async put(host, key, value) {

@@ -5,6 +5,7 @@ import { checkpoints } from "../../../src/api/kinds.ts";
 import { runtimeID } from "../../../src/api/pod.ts";
 import { DUMP_STEPS, type DumpStep } from "../../../src/engine/steps.ts";
 import type { Pod } from "../../../src/kube/resources.ts";
+import { parseCopyIndex } from "../../../src/store/copy.ts";
 import { askFor, counted, counts, HOLDER_OPTIONS, holder, isLocked, talker } from "../../support/holder.ts";
 import { installKcr } from "../../support/install.ts";
 import { ARCHIVES, Installation } from "../../support/installation.ts";
@@ -12,6 +13,7 @@ import { patiently } from "../../support/patiently.ts";
 import { advance, carrier, mark } from "../../support/programs.ts";
 import { capture, crash, deployProtected, handlersReady, KCR } from "../../support/runtime.ts";
 import { Holder } from "../../support/steps.ts";
+import { fill, redisStore, valueFor } from "../../support/stores.ts";
 import { crashAndCompare, deployTorn } from "../../support/torn.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { count, counter, RARELY, redis, redisCommand, World } from "../../support/world.ts";
@@ -27,7 +29,8 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     kcr = new Installation(world);
     node = world.worker("2.4");
     // One dump at each step at the same time.
-    await installKcr(world.cluster, { limits: { perNode: DUMP_STEPS.length } }, { engine: "runc" });
+    const limits = { perNode: DUMP_STEPS.length };
+    await installKcr(world.cluster, { limits, local: { sharePages: true } }, { engine: "runc" });
     await handlersReady(world);
   });
   afterAll(async () => {
@@ -243,6 +246,32 @@ describe.skipIf(cluster === undefined)("engine runc", () => {
     expect((await world.ended("all")).status?.phase).toBe("Completed");
     expect(await checkpointsOf(pod)).toHaveLength(1);
     await waitFor("nothing to be left of it", async () => (await leftovers()) === "");
+  });
+
+  it("a program comes back from a copy that shares its pages with the one before", async () => {
+    const pod = await deploy("shares", await redisStore.container(world));
+    const ip = pod.status?.podIP ?? "";
+    await fill(redisStore, ip, "first", 40);
+    await capture(world, pod);
+    await fill(redisStore, ip, "second", 20);
+    const { status } = await capture(world, pod);
+    await fill(redisStore, ip, "lost", 10);
+
+    const copy = KCR.copy(status?.digest?.slice("sha256:".length) ?? "");
+    const { files = [], shared } = parseCopyIndex(await onNode(`cat ${copy}/copy.json`)) ?? {};
+    expect(shared?.length).toBeGreaterThan(0);
+    const bytes = (directory: string): number =>
+      files
+        .filter(({ path }) => path.startsWith(`${directory}/pages-`))
+        .reduce((sum, { size }) => sum + size, 0);
+    expect(bytes("checkpoint")).toBeLessThan(bytes("checkpoint/parent") / 2);
+
+    await crash(world, pod);
+    await waitFor("its answer as of the second checkpoint", async () => (await redisStore.count(ip)) === 60);
+    for (const key of ["first-0", "first-39", "second-0", "second-19"]) {
+      expect(await redisStore.get(ip, key), key).toBe(valueFor(key));
+    }
+    expect(await redisStore.get(ip, "lost-0")).toBeUndefined();
   });
 
   it("finds memory and files of one instant, ten times", async () => {

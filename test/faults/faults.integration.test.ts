@@ -10,10 +10,10 @@ import { isConflict, isNotFound } from "../../src/kube/errors.ts";
 import { silent } from "../../src/kube/log.ts";
 import { type ConfigMap, configMaps } from "../../src/kube/resources.ts";
 import { delay } from "../../src/kube/signals.ts";
-import { type Fault, startFaultProxy } from "../faults/proxy.ts";
 import { type ApiServer, startApiServer } from "../support/apiserver.ts";
 import { makeNamespace } from "../support/namespace.ts";
 import { waitFor } from "../support/wait-for.ts";
+import { type Fault, startFaultProxy } from "./proxy.ts";
 
 /** How many sequences of faults are played; a longer run is for a person to ask for. */
 const RUNS = Number(process.env["FAULT_RUNS"] ?? 6);

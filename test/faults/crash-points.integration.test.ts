@@ -47,8 +47,8 @@ import {
   type Resource,
 } from "../../src/kube/resources.ts";
 import { absent, writeStatus } from "../../src/kube/write.ts";
-import { AGENT_CRASH_POINTS, BESIDE, OCCASIONAL, OPERATOR_CRASH_POINTS } from "../faults/crash-points.ts";
-import { BASE, IMAGE, NODE, OTHER_NODE, Stage } from "../faults/stage.ts";
+import { AGENT_CRASH_POINTS, BESIDE, OCCASIONAL, OPERATOR_CRASH_POINTS } from "./crash-points.ts";
+import { BASE, IMAGE, NODE, OTHER_NODE, Stage } from "./stage.ts";
 
 /** Each kill costs a start. */
 const PATIENCE_MS = 600_000;

@@ -42,13 +42,13 @@ import { PROBE_LABEL } from "../../src/operator/restore/pull-probe.ts";
 import { CONFIGURATION, WEBHOOK } from "../../src/operator/webhook/rotation.ts";
 import { WRITES } from "../../src/operator/writes.ts";
 import { DOWNLOAD_NAME, DOWNLOAD_ORGANIZATION } from "../../src/transfer/identity.ts";
-import type { Written } from "../faults/proxy.ts";
-import { Hold, Replica } from "../faults/replica.ts";
-import { isFenced, kindOf, kindOfEntry, targetOf } from "../faults/written.ts";
 import { type ApiServer, startApiServer } from "../support/apiserver.ts";
 import { installCrds } from "../support/crds.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
 import { waitFor } from "../support/wait-for.ts";
+import type { Written } from "./proxy.ts";
+import { Hold, Replica } from "./replica.ts";
+import { isFenced, kindOf, kindOfEntry, targetOf } from "./written.ts";
 
 const SYSTEM = "kcr-system";
 const TEAM = "team";
