@@ -940,18 +940,19 @@ describe.skipIf(kubeconfig === undefined)("the agent", () => {
       it("takes long, for a Checkpoint that nobody waited for: its image is taken back", async () => {
         await using there = registryClient();
         const repository = `kcr/${namespace}/checkpoint-p-app`;
-        let name = "";
         let digest: Digest | undefined;
         relay.after = async ({ method, url = "" }) => {
           if (method !== "PUT" || !url.includes("/manifests/")) return;
           relay.after = async () => {};
+          const [made] = (await client.list(checkpoints, { namespace })).items;
+          const name = made?.metadata.name ?? "";
           digest = (await there.headManifest(repository, imageTag(name)))?.digest;
           const body = { metadata: { finalizers: [] } };
           await client.patch(checkpoints, { namespace, name }, { type: "merge", body });
           await client.delete(checkpoints, { namespace, name });
         };
         await startAgent();
-        name = (await captured()).metadata.name;
+        await handOver("r", await runningPod("p"));
         await waitFor("the image to be taken back", async () => {
           return digest !== undefined && (await there.headManifest(repository, digest)) === undefined;
         });

@@ -27,9 +27,9 @@ export async function noteBegun(layout: Layout, dump: BegunDump): Promise<void> 
   await writeWhole(layout.begun(dump.request.uid), JSON.stringify(dump));
 }
 
-/** Forgets a dump; one that is forgotten already is fine. */
-export async function forgetBegun(layout: Layout, { request }: BegunDump): Promise<void> {
-  await rm(layout.begun(request.uid), { force: true });
+/** Forgets the dump of a request, by its UID; one that is forgotten already is fine. */
+export async function forgetBegun(layout: Layout, requestUID: string): Promise<void> {
+  await rm(layout.begun(requestUID), { force: true });
 }
 
 /** All dumps that are written down. What cannot be read is none. */

@@ -29,7 +29,7 @@ export async function sweepDump(context: Sweeping, dump: BegunDump, signal: Abor
   // After the request: one that has ended has made its Checkpoint before.
   const { items } = await client.listAll(checkpoints, { fieldSelector: `spec.nodeName=${node}`, signal });
   const named = new Set(items.map(({ spec }) => spec.checkpointData));
-  if (await isCleared(context, dump, named)) await forgetBegun(layout, dump);
+  if (await isCleared(context, dump, named)) await forgetBegun(layout, dump.request.uid);
 }
 
 /** Removes what no Checkpoint names, and says whether nothing is left of the dump then. */

@@ -8,7 +8,7 @@ import type { Condition } from "../../api/common.ts";
 import { findCondition, setCondition } from "../../api/conditions.ts";
 import { KcrError } from "../../api/errors.ts";
 import { imagePlace } from "../../api/images.ts";
-import { checkpoints } from "../../api/kinds.ts";
+import { checkpoints, requests } from "../../api/kinds.ts";
 import { LABEL_POD } from "../../api/labels.ts";
 import { imageTag } from "../../api/names.ts";
 import { openRegistry, registryError } from "../../api/registry.ts";
@@ -22,8 +22,10 @@ import { type Digest, isDigest } from "../../oci/digest.ts";
 import { hasCode } from "../../oci/errors.ts";
 import { goArchitecture } from "../../oci/image.ts";
 import { verifyImage } from "../../oci/push.ts";
+import { isPodUID } from "../../store/layout.ts";
 import { archiveName, isNamed } from "../archives.ts";
 import type { Context } from "../context.ts";
+import { forgetBegun } from "../dump/begun.ts";
 import { type Captured, inspect, isOf, ownerOf, unfit } from "../inspect.ts";
 import { copyOf } from "../plan/copies.ts";
 import { Slots } from "../slots.ts";
@@ -68,7 +70,8 @@ export function imageController(context: Context): Controller {
 export function imageReconciler(
   context: Context,
 ): (name: ObjectName, signal: AbortSignal) => Promise<Outcome> {
-  const { node, client, settings, ahead, archives, store, pins, locks, caches, recorder, log, now } = context;
+  const { node, client, settings, ahead, archives, layout, store, pins, locks, caches, recorder, log, now } =
+    context;
   const here = { node, store: settings.store };
   const slots = new Slots(PUSHES);
   /** What this agent may have pushed and has told nobody of. */
@@ -226,6 +229,8 @@ export function imageReconciler(
     ahead?.drop(checkpoint.spec.checkpointData);
     await removeCopy(checkpoint);
     await removeArchive(checkpoint);
+    const request = checkpoint.metadata.ownerReferences?.find(({ kind }) => kind === requests.kind);
+    if (isPodUID(request?.uid)) await forgetBegun(layout, request.uid);
     await dropFinalizer(client, checkpoints, checkpoint, ARCHIVE_FINALIZER).catch(absent);
     untold.delete(keyOf(checkpoint.metadata));
     return done;

@@ -211,6 +211,9 @@ export function selftestController(context: Context, self: Self): Controller {
   /** Takes the test's pod away, and what it left on the node. */
   const cleanUp = async (pod: Pod | undefined): Promise<void> => {
     await rm(crash, { force: true });
+    // Of an agent that was ended in the middle.
+    const target = { namespace: self.namespace, pod: name, container: SELFTEST_CONTAINER };
+    for (const archive of await archives.candidates(target)) await archives.remove(archive.name);
     if (pod === undefined) return;
     const key = keyOf(pod);
     const copy = (await planOf(key))?.candidates[0]?.copy;

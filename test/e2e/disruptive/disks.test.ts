@@ -3,6 +3,7 @@ import { LOCAL_COPY } from "../../../src/api/checkpoint.ts";
 import { findCondition } from "../../../src/api/conditions.ts";
 import { checkpoints } from "../../../src/api/kinds.ts";
 import type { Pod } from "../../../src/kube/resources.ts";
+import { installKcr } from "../../support/install.ts";
 import { ARCHIVES, Installation } from "../../support/installation.ts";
 import { deployProtected, handlersReady, KCR } from "../../support/runtime.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -19,11 +20,17 @@ describe.skipIf(cluster === undefined)("a node's disk", () => {
     world = await World.enter(cluster!, "disks");
     kcr = new Installation(world);
     node = world.worker("2.4");
+    // What is found out only when the disk is full: otherwise the dump is refused beforehand.
+    await installKcr(world.cluster, { disk: { reserveBytes: 0 } });
     await handlersReady(world, node);
     const containers = [counter(world)];
     pod = await deployProtected(world, { name: "app", schedule: RARELY, node, containers });
   });
-  afterAll(() => world.leave());
+  afterAll(async () => {
+    await installKcr(world.cluster);
+    await handlersReady(world);
+    await world.leave();
+  });
 
   let requests = 0;
   const ask = () => world.request(`disk-${requests++}`, { podReference: { name: pod.metadata.name } });

@@ -71,6 +71,10 @@ describe.skipIf(cluster === undefined)("the installer", () => {
       podSpec: { runtimeClassName: "kcr" },
     });
     await advance(world, pod);
+    await waitFor("pods of other tests to be gone", async () => {
+      const { items } = await world.client.listAll(pods, { fieldSelector: `spec.nodeName=${node}` });
+      return items.filter(({ spec }) => spec?.runtimeClassName === "kcr").length === 1;
+    });
     await tell("uninstall");
     const waiting = await told("HandlerInUse", await waitForNew(pod));
     expect(waiting).toContain(`${world.namespace}/${pod.metadata.name}`);
